@@ -1,0 +1,300 @@
+"""What the use cases need from the edges. The store's methods block; workers call them in a thread.
+
+Every method of the store is one transaction. A database that is locked, full or gone raises ``StoreError`` after the
+transaction is rolled back, so that the caller may do it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from mailer.errors import RelayError
+from mailer.model.compiled import CompiledIssue
+from mailer.model.ledger import (
+    Batch,
+    Outcome,
+    Recipient,
+    RecipientReport,
+    RecipientState,
+    Reply,
+    Send,
+    SendId,
+    SendKind,
+    Status,
+    WorkerId,
+)
+from mailer.model.people import Subscriber, Suppression
+from mailer.wire.envelope import Envelope
+
+Key = tuple[SendId, int, int]
+"""A claim: send, position, epoch."""
+
+
+# --- store ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A subscriber to be put in the store; ``key`` as in ``Address.key``. ``None``: leave what is there."""
+
+    email: str
+    key: str
+    first_name: str | None = None
+    last_name: str | None = None
+    language: str | None = None
+    timezone: str | None = None
+    attributes: dict[str, str] | None = None
+
+
+Change = Literal["added", "updated", "unchanged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """Who brought how many new subscribers in a week; ``name`` is the first name, or the address with its local part
+    shortened to its first letter."""
+
+    name: str
+    count: int
+
+
+class Subscribers(Protocol):
+    """The people."""
+
+    def upsert(self, rows: Sequence[Incoming], now: float) -> list[Change]:
+        """One answer a row, in order; a key that comes twice in ``rows`` is merged in order.
+
+        Attributes are merged into those that are there. Nobody is subscribed again by an import: status is kept.
+        """
+
+    def find(self, key: str) -> Subscriber | None: ...
+    def remove(self, key: str, now: float) -> bool:
+        """Deletes the person; ledger rows keep their state, lose address and link; what waits is skipped."""
+
+    def unsubscribe(self, subscriber: int, now: float) -> bool:
+        """Idempotent; True when it changed something. Effective for running sends when it returns."""
+
+    def each(self, *, reachable: bool = False) -> Iterator[Subscriber]:
+        """Everyone, streamed, in the order of ids; constant memory. ``reachable``: subscribed and not suppressed."""
+
+    def count(self) -> int:
+        """How many are subscribed and not suppressed."""
+
+    def attribute_names(self) -> list[str]:
+        """Names of all attributes that an import has brought."""
+
+    def leaders(self, since: float, until: float, limit: int) -> list[Leader]: ...
+
+
+class Suppressions(Protocol):
+    """Addresses that mail may not go to."""
+
+    def add(self, key: str, reason: str, source: str, now: float) -> bool: ...
+    def remove(self, key: str) -> bool: ...
+    def find(self, keys: Sequence[str]) -> dict[str, Suppression]: ...
+    def each(self) -> Iterator[Suppression]: ...
+
+
+class Issues(Protocol):
+    """Compiled issues, by digest."""
+
+    def put(self, compiled: CompiledIssue, now: float) -> str:
+        """Stores it (once) and gives its digest."""
+
+    def get(self, digest: str) -> CompiledIssue: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NewSend:
+    """A send to be written. ``artefact`` is the compiled issue's digest; ``date`` and times in Unix seconds."""
+
+    slug: str
+    kind: SendKind
+    artefact: str
+    date: float
+    scheduled_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TestRecipient:
+    """Where a test-send goes and for whom it is personalised (None: for the subscriber of that address, or nobody)."""
+
+    email: str
+    persona: Subscriber | None
+
+
+class Sends(Protocol):
+    """Sends, and the writing of their ledgers."""
+
+    def create(self, new: NewSend, segment: Iterable[int] | None, now: float, *, remaining: bool = False) -> Send:
+        """Writes a send and its ledger: subscribed, unsuppressed people (of ``segment``: ids), each once.
+
+        With ``remaining``, only those in no other issue send of the slug, or skipped in all of those. Without, raises
+        ``SendError`` when the slug has an uncancelled issue send. Raises ``SendError`` for an empty audience. Two calls
+        at once can't both succeed.
+        """
+
+    def create_test(self, new: NewSend, recipients: Sequence[TestRecipient], now: float) -> Send: ...
+    def get(self, send: SendId) -> Send:
+        """Raises ``SendError`` naming the nearest known id."""
+
+    def all(self) -> list[Send]: ...
+    def previous_audience(self, slug: str) -> int | None:
+        """Audience of the last issue send of another slug; None where there is none."""
+
+    def remaining(self, slug: str) -> int:
+        """How many subscribed, unsuppressed people are in no issue send of the slug (or skipped in all of those)."""
+
+    def status(self, send: SendId, now: float) -> Status: ...
+    def waiting(self, send: SendId) -> tuple[int, int]:
+        """Of the pending and deferred: how many would be sent if the send ran now, and how many skipped."""
+
+    def pause(self, send: SendId, reason: str, now: float) -> Send:
+        """scheduled|running → paused; the claimed go back to pending. Idempotent."""
+
+    def resume(self, send: SendId, now: float) -> Send:
+        """paused → running (or scheduled, when its time is yet to come)."""
+
+    def cancel(self, send: SendId, now: float) -> Send:
+        """→ cancelled; what waits or is claimed is skipped. Idempotent."""
+
+    def start_due(self, now: float, freshness: float) -> list[Send]:
+        """scheduled → running when due; → paused with a reason when overdue by more than ``freshness`` seconds."""
+
+    def finish(self, now: float) -> list[SendId]:
+        """running → finished where nothing is unfinished."""
+
+    def resolve(self, send: SendId, how: Literal["resend", "sent"], now: float) -> int:
+        """Settles the in-doubt; gives how many. With ``resend`` a finished send runs again."""
+
+    def recipients(self, send: SendId, state: RecipientState | None) -> Iterator[RecipientReport]:
+        """Streamed in the order of positions."""
+
+
+class Ledger(Protocol):
+    """The protocol's transactions (DESIGN §7)."""
+
+    def claim(self, send: SendId, first: int, last: int, worker: WorkerId, limit: int, now: float) -> list[Recipient]:
+        """Claims up to ``limit`` waiting rows (deferred: due ones) of a running send for a worker that is alive.
+
+        Those unsubscribed, suppressed or removed become skipped. Nothing for a send that doesn't run.
+        """
+
+    def dot(self, claims: Sequence[Key], now: float) -> set[Key]:
+        """The compare-and-set ``claimed → dotted`` of a group, in one commit; gives those that may get their dot.
+
+        Granted only while the epoch is the row's, the send runs, and the recipient is neither unsubscribed nor
+        suppressed. A row refused for a pause goes back to pending, for the others to skipped. May be called again with
+        the same claims when the answer to a commit was lost: a row dotted with that very epoch is granted again.
+        """
+
+    def settle(self, outcomes: Sequence[Outcome], now: float) -> None:
+        """Records outcomes in one commit, each only if the epoch is still the row's and the move is legal."""
+
+    def release(self, claims: Sequence[Key], now: float) -> None:
+        """claimed → pending, where the epoch is still the row's."""
+
+    def reap(self, now: float, lease: float) -> tuple[int, int]:
+        """Of workers not heard of for ``lease`` seconds: claimed → pending, dotted → in_doubt; gives both counts.
+
+        Such a worker's id is dead from then on: its ``beat`` gives False.
+        """
+
+    def expire(self, now: float, retry_for: float) -> int:
+        """deferred → expired, ``retry_for`` seconds after the first attempt."""
+
+    def unfinished(self, now: float, batch_size: int) -> list[Batch]:
+        """Batches with waiting rows (deferred: due ones) of running sends."""
+
+
+class Workers(Protocol):
+    """Which worker processes live: a heartbeat is the lease of all that its worker has claimed."""
+
+    def register(self, worker: WorkerId, host: str, pid: int, now: float) -> None: ...
+    def beat(self, worker: WorkerId, now: float) -> bool:
+        """False: it was taken for dead; it must go on under a new id."""
+
+    def retire(self, worker: WorkerId, now: float) -> None: ...
+    def alive(self, now: float, lease: float) -> int: ...
+
+
+class Store(Protocol):
+    """The store's parts."""
+
+    @property
+    def subscribers(self) -> Subscribers: ...
+    @property
+    def suppressions(self) -> Suppressions: ...
+    @property
+    def issues(self) -> Issues: ...
+    @property
+    def sends(self) -> Sends: ...
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def workers(self) -> Workers: ...
+
+
+# --- queue ------------------------------------------------------------------------------------------------------------
+
+
+class Queue(Protocol):
+    """Wakes workers. What it loses, the reconciler queues again."""
+
+    async def enqueue(self, batches: Sequence[Batch]) -> None:
+        """Queues each batch; one that is queued or under way already is left as it is. Raises ``QueueError``."""
+
+
+class Pace(Protocol):
+    """Rates shared by all workers."""
+
+    async def take(self, name: str, per_second: float) -> float:
+        """Takes the next place in line under ``name``; gives the seconds to wait before using it."""
+
+
+# --- relays -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A relay's answer before the dot. ``phase``: the command that was refused; ``local`` when none was sent."""
+
+    phase: Literal["mail", "rcpt", "data", "local"]
+    reply: Reply
+
+
+class DotNotSent(RelayError):
+    """The connection was known to be closed before the dot could be written: nothing was delivered."""
+
+
+class Connection(Protocol):
+    """One SMTP session, one recipient a transaction."""
+
+    async def offer(self, envelope: Envelope) -> Refused | None:
+        """MAIL, RCPT, DATA and the body without its final dot. None: all is out, and the dot may follow.
+
+        After ``Refused`` the connection can be used again. Raises ``RelayError`` when the connection is lost or says
+        421: nothing was delivered.
+        """
+
+    async def dot(self) -> Reply:
+        """The final dot and its reply, within ten minutes.
+
+        Raises ``DotNotSent`` when it surely didn't go out, any other ``RelayError`` when no reply was seen: in doubt.
+        """
+
+    def drop(self) -> None:
+        """Closes it without a dot: the relay delivers nothing."""
+
+
+class Relays(Protocol):
+    """The pool of connections to all relays."""
+
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
+        """Lends a connection, reused where one is free; waits for a place. Raises ``RelayError`` when no relay can be
+        reached. One that was dropped, or lent when an exception passes, is discarded."""
+
+    async def close(self) -> None: ...

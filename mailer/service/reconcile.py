@@ -1,0 +1,35 @@
+"""The reconciler: what SQL says is unfinished is queued, whatever Redis, a worker or a clock forgot."""
+
+from __future__ import annotations
+
+import logging
+
+from mailer.model.settings import Delivery
+from mailer.service.deliver import LEASE
+from mailer.service.ports import Queue, Store
+
+log = logging.getLogger(__name__)
+
+EVERY = 5.0
+"""Seconds between two rounds."""
+
+
+def settle_overdue(store: Store, delivery: Delivery, now: float) -> None:
+    """What time alone decides: due sends start, dead workers' rows are freed, old deferrals expire, sends finish."""
+    for send in store.sends.start_due(now, delivery.freshness):
+        log.info("send %s is %s%s", send.id, send.state, f": {send.reason}" if send.reason else "")
+    freed, in_doubt = store.ledger.reap(now, LEASE)
+    if freed or in_doubt:
+        log.warning("a worker died: %d of its recipients go on, %d are in doubt", freed, in_doubt)
+    expired = store.ledger.expire(now, delivery.retry_for)
+    if expired:
+        log.warning("%d recipients were deferred for too long and have expired", expired)
+    for finished in store.sends.finish(now):
+        log.info("send %s is finished", finished)
+
+
+async def queue_unfinished(store: Store, queue: Queue, delivery: Delivery, now: float) -> int:
+    """Queues every batch with waiting rows; gives how many there are. Raises ``QueueError``, ``StoreError``."""
+    batches = store.ledger.unfinished(now, delivery.batch_size)
+    await queue.enqueue(batches)
+    return len(batches)
