@@ -1,0 +1,218 @@
+"""A compiled issue, frozen for one send: all that is the same for everyone is bytes already.
+
+MIME is compiled, not only HTML. ``freeze`` runs once per send and worker; ``Frozen.assemble`` runs for each recipient
+and does nothing but evaluate the slots, encode their values and join.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Final
+from urllib.parse import quote, urlsplit, urlunsplit
+from zoneinfo import ZoneInfo
+
+import idna
+
+from mailer.errors import AddressError, CompileError
+from mailer.expressions.locale import Locale
+from mailer.model.address import Address, parse_address, stored_address
+from mailer.model.compiled import CompiledIssue
+from mailer.model.ledger import Recipient, SendId, SendKind
+from mailer.wire import headers
+from mailer.wire.envelope import Envelope
+from mailer.wire.identity import make_message_id
+from mailer.wire.links import Link, LinkMaker
+from mailer.wire.mac import keyed
+from mailer.wire.pieces import Fill, Preparer, Program, Scope, links_named, splice
+
+TEST_PREFIX: Final = "[Test] "
+
+_MAILBOX = re.compile(r"\s*(?P<name>.*?)\s*<\s*(?P<address>[^<>]+?)\s*>\s*")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_LIST_ID = re.compile(r"(?P<name>[^<>]*?)\s*<(?P<id>[^<>\s]+)>|(?P<bare>[^<>\s]+)")
+_BARE = re.compile(r"[^\s<>\x00-\x20\x7f]+")
+_TOKEN = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class SendFacts:
+    """What a message says about the send it belongs to.
+
+    ``key`` is the send's number in the store; ``date`` in Unix seconds; ``list_id`` as ``Name <id>`` or an id alone
+    (RFC 2919); ``return_path`` the envelope sender (empty: the address in ``From``); ``feedback_sender`` the last part
+    of ``Feedback-ID``, the publication's domain.
+    """
+
+    send: SendId
+    key: int
+    date: float
+    kind: SendKind
+    list_id: str
+    base_url: str
+    secret: bytes = field(repr=False)
+    return_path: str = ""
+    feedback_sender: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """One send's message, ready to be made for anyone in it."""
+
+    _facts: SendFacts
+    _sender: str
+    _domain: str
+    _links: LinkMaker
+    _named: tuple[Link, ...]
+    _top: bytes
+    _subject: Callable[[Scope], str] | None
+    _rest: bytes
+    _text: Program
+    _between: bytes
+    _html: Program
+    _end: bytes
+
+    def assemble(self, recipient: Recipient) -> Envelope:
+        """The message for one recipient.
+
+        Raises ``AddressError`` for an address that can't be sent to, and what an expression raises for this
+        subscriber: nobody else is touched by either.
+        """
+        facts, subscriber = self._facts, recipient.subscriber
+        address = _wire_address(recipient.email)
+        links = self._links.links(self._named, subscriber.id)
+        unsubscribe = links.get("unsubscribe") or self._links.link("unsubscribe", subscriber.id)
+        scope: Scope = {"subscriber": subscriber, "links": links}
+        name = f"{subscriber.first_name} {subscriber.last_name}"
+        out = [
+            self._top,
+            (
+                f"To: {headers.mailbox(name, address.wire, 4)}\r\n"
+                f"Message-ID: {make_message_id(facts.secret, facts.send, recipient.position, self._domain)}\r\n"
+                f"List-Unsubscribe: <{unsubscribe}>\r\n"
+            ).encode(),
+        ]
+        if self._subject is not None:
+            out.append(headers.field("Subject", _prefix(facts) + self._subject(scope)))
+        out.append(self._rest)
+        made: dict[Fill, bytes] = {}
+        splice(self._text, scope, out, made)
+        out.append(self._between)
+        splice(self._html, scope, out, made)
+        out.append(self._end)
+        return Envelope(self._sender, address.wire, b"".join(out), address.needs_smtputf8)
+
+
+def freeze(compiled: CompiledIssue, facts: SendFacts) -> Frozen:
+    """Encodes once whatever is the same for every recipient of a send.
+
+    Raises ``CompileError`` where sender, reply address or base URL can't stand in a message.
+    """
+    name, sender = _mailbox(compiled.sender, "from")
+    prepare = Preparer(Locale(compiled.language, compiled.country, compiled.timezone))
+    subject = prepare.text(compiled.subject)
+    boundary = "=_" + keyed(facts.secret, "mailer boundary")(facts.send.encode())[:12].hex()
+    part = "Content-Type: text/{}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+    rest = _static_fields(compiled, facts, boundary)
+    if isinstance(subject, str):
+        rest = headers.field("Subject", _prefix(facts) + subject) + rest
+    return_path = facts.return_path or sender.text
+    return Frozen(
+        facts,
+        _own_address(return_path, "return_path").wire,
+        sender.ascii_domain,
+        LinkMaker.of(facts.secret, _ascii_url(facts.base_url), compiled.slug, facts.key),
+        links_named(compiled.subject, compiled.text, compiled.html),
+        f"From: {headers.mailbox(name, sender.wire, 6)}\r\n".encode(),
+        None if isinstance(subject, str) else subject,
+        rest + f"\r\n--{boundary}\r\n{part.format('plain')}".encode(),
+        prepare.body(compiled.text),
+        f"\r\n--{boundary}\r\n{part.format('html')}".encode(),
+        prepare.body(compiled.html),
+        f"\r\n--{boundary}--\r\n".encode(),
+    )
+
+
+def _static_fields(compiled: CompiledIssue, facts: SendFacts, boundary: str) -> bytes:
+    date = datetime.fromtimestamp(facts.date, ZoneInfo(compiled.timezone))
+    fields = [f"Date: {format_datetime(date)}\r\n"]
+    if compiled.reply_to:
+        name, address = _mailbox(compiled.reply_to, "reply_to")
+        fields.append(f"Reply-To: {headers.mailbox(name, address.wire, 10)}\r\n")
+    if facts.list_id:
+        fields.append(_list_id(facts.list_id))
+    feedback = (facts.send, compiled.slug, facts.kind.value, facts.feedback_sender)
+    feedback_id = ":".join(_TOKEN.sub("-", part)[:60] for part in feedback)
+    fields += [
+        "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
+        f"Feedback-ID: {feedback_id}\r\n",
+        "MIME-Version: 1.0\r\n",
+        f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n',
+    ]
+    return "".join(fields).encode("ascii")
+
+
+def _list_id(text: str) -> str:
+    found = _LIST_ID.fullmatch(headers.clean(text))
+    try:
+        if not found:
+            raise UnicodeError("it has no id of its own")
+        bare = found["id"] or found["bare"]
+        list_id = bare if bare.isascii() else idna.encode(bare, uts46=True).decode()
+    except UnicodeError as error:
+        todo = "It looks like 'Name <list.example.com>'."
+        raise CompileError(f"'{text}' is no List-Id: {error}", where="list_id", todo=todo) from None
+    name = headers.phrase(_unquote(found["name"] or ""), 9)
+    return f"List-Id: {name}\r\n <{list_id}>\r\n" if name else f"List-Id: <{list_id}>\r\n"
+
+
+def _prefix(facts: SendFacts) -> str:
+    return TEST_PREFIX if facts.kind is SendKind.TEST else ""
+
+
+def _wire_address(email: str) -> Address:
+    """A stored address, proven once more to hold nothing that could end a command or a field."""
+    if not _BARE.fullmatch(email):
+        raise AddressError(f"{email!r} is no e-mail address")
+    try:
+        return stored_address(email)
+    except UnicodeError as error:
+        raise AddressError(f"the domain of {email!r} can't be written in ASCII: {error}") from None
+
+
+def _mailbox(text: str, key: str) -> tuple[str, Address]:
+    found = _MAILBOX.fullmatch(headers.clean(text))
+    name, address = (_unquote(found["name"]), found["address"]) if found else ("", text)
+    return name, _own_address(address, key)
+
+
+def _own_address(text: str, key: str) -> Address:
+    todo = f"Write '{key}' as 'Name <name@example.com>'."
+    try:
+        address = parse_address(text)
+    except AddressError as error:
+        raise CompileError(f"'{text}' is no address to send from: {error}", where=key, todo=todo) from None
+    if address.needs_smtputf8:
+        raise CompileError(
+            f"'{address.local}' in '{text}' isn't ASCII, which many mail servers refuse", where=key, todo=todo
+        )
+    return address
+
+
+def _unquote(name: str) -> str:
+    found = _QUOTED.fullmatch(name)
+    return re.sub(r"\\(.)", r"\1", found[1]) if found else name
+
+
+def _ascii_url(url: str) -> str:
+    """The URL with its host in punycode and everything else percent-encoded: it stands raw in a header."""
+    parts = urlsplit(url.rstrip("/"))
+    try:
+        name, colon, port = parts.netloc.partition(":")
+        host = parts.netloc if parts.netloc.isascii() else idna.encode(name, uts46=True).decode() + colon + port
+    except idna.IDNAError as error:
+        raise CompileError(f"the host of '{url}' can't be written in ASCII: {error}", where="base_url") from None
+    return urlunsplit((parts.scheme, host, quote(parts.path, safe="/%:@-._~!$&'()*+,;="), "", ""))
