@@ -9,7 +9,7 @@ from mailer.compile.templates import Templates
 from mailer.errors import CompileError
 
 _PACKAGE = Path(mailer.__file__).parent
-_PATTERNS = ("*.mjml", "*.txt", "*.toml", "blocks/*.mjml", "text/*.txt")
+_PATTERNS = ("*.mjml", "*.txt", "*.toml", "blocks/*.mjml", "text/*.txt", "web/*.html")
 
 
 def builtin_directory() -> Path:

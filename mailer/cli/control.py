@@ -1,0 +1,108 @@
+"""``mailer pause``, ``resume``, ``cancel`` and ``resolve``."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal, cast
+
+import click
+
+from mailer.cli.common import config_option, json_option, load
+from mailer.cli.edges import confirm, opened
+from mailer.cli.output import err, number, out, plural, print_json, state
+from mailer.cli.progress import status_json
+from mailer.cli.start_hint import say_how_to_start
+from mailer.errors import SendError
+from mailer.model.ledger import RecipientState, SendId, SendState
+from mailer.service.control import stop
+from mailer.service.ports import Store
+
+yes_option = click.option("--yes", is_flag=True, help="Don't ask.")
+
+
+@click.command()
+@click.argument("send")
+@json_option
+@config_option
+def pause(send: str, as_json: bool) -> None:
+    """Stop SEND for now. Once this has returned, nothing of it goes out until it is resumed."""
+    _stop(SendId(send), "pause", as_json)
+
+
+@click.command()
+@click.argument("send")
+@yes_option
+@json_option
+@config_option
+def cancel(send: str, yes: bool, as_json: bool) -> None:
+    """Stop SEND for good. Whoever hasn't got it by then never will."""
+    with opened(load()) as store:
+        will_send, will_skip = store.sends.waiting(SendId(send))
+    confirm(f"Cancel {send}? {plural(will_send + will_skip, 'recipient')} will not get it.", yes=yes)
+    _stop(SendId(send), "cancel", as_json)
+
+
+def _stop(send_id: SendId, how: Literal["pause", "cancel"], as_json: bool) -> None:
+    with opened(load()) as store:
+        _, in_flight = stop(store, send_id, how, "paused by hand" if how == "pause" else "", time.time, time.sleep)
+        _report(store, send_id, as_json)
+        if in_flight:
+            err.print(f"[yellow]{plural(in_flight, 'message')} had gone out already and no reply has come yet.[/]")
+
+
+@click.command()
+@click.argument("send")
+@yes_option
+@json_option
+@config_option
+def resume(send: str, yes: bool, as_json: bool) -> None:
+    """Let a paused SEND go on. Says first how many it sends to and how many it skips."""
+    send_id = SendId(send)
+    loaded = load()
+    with opened(loaded) as store:
+        found = store.sends.get(send_id)
+        if found.state is not SendState.PAUSED:
+            raise SendError(f"{send} isn't paused: it is {found.state}")
+        will_send, will_skip = store.sends.waiting(send_id)
+        err.print(f"Resuming {send} sends {number(will_send)}, skips {number(will_skip)}.")
+        confirm("Go on?", yes=yes)
+        store.sends.resume(send_id, time.time())
+        _report(store, send_id, as_json)
+        say_how_to_start(store)
+
+
+@click.command()
+@click.argument("send")
+@click.option(
+    "--in-doubt",
+    "how",
+    type=click.Choice(["resend", "sent"]),
+    required=True,
+    help="resend: send to them again, some may get it twice. sent: take it that they got it.",
+)
+@yes_option
+@json_option
+@config_option
+def resolve(send: str, how: str, yes: bool, as_json: bool) -> None:
+    """Settle the recipients of SEND that are in doubt: whether they got it can't be known from here.
+
+    'mailer recipients SEND --state in_doubt' lists them; the relay's log may know.
+    """
+    send_id = SendId(send)
+    with opened(load()) as store:
+        count = store.sends.status(send_id, time.time()).counts.get(RecipientState.IN_DOUBT, 0)
+        if count and how == "resend":
+            confirm(f"Send to {plural(count, 'recipient')} again? Some of them may get it twice.", yes=yes)
+        settled = store.sends.resolve(send_id, cast(Literal["resend", "sent"], how), time.time()) if count else 0
+        err.print(f"{plural(settled, 'recipient')} in doubt {'is' if settled == 1 else 'are'} settled.")
+        _report(store, send_id, as_json)
+        if settled and how == "resend":
+            say_how_to_start(store)
+
+
+def _report(store: Store, send_id: SendId, as_json: bool) -> None:
+    status = store.sends.status(send_id, time.time())
+    if as_json:
+        print_json(status_json(status))
+    else:
+        out.print(send_id, "is", state(status.send.state))

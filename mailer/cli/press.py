@@ -1,0 +1,49 @@
+"""Reads and compiles an issue for a command: the publisher's templates, the renderer, the people it is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mailer.config import Loaded
+from mailer.content.document import Document
+from mailer.errors import ContentError, MailerError
+from mailer.mjml.render import render
+from mailer.mjml.templates import load_templates
+from mailer.service.issues import Edition, Press, edit, known_names, read_issue
+from mailer.service.ports import Store
+
+
+def press_of(loaded: Loaded) -> Press:
+    """The press of a publication. A folder ``templates`` beside the configuration replaces built-in templates."""
+    own = loaded.path.parent / "templates" if loaded.path else None
+    return Press(loaded.settings.publication, load_templates(own if own and own.is_dir() else None), render)
+
+
+def read(path: Path, press: Press, store: Store) -> Document:
+    """Parses an issue file. Raises ``ContentError`` with all that is wrong, ``MailerError`` when it can't be read."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise MailerError(f"can't be read: {error.strerror}", where=str(path)) from None
+    return read_issue(data, str(path), press, known_names(store))
+
+
+def compile_file(path: Path, loaded: Loaded, store: Store, segment: str = "") -> Edition:
+    """Compiles an issue file for everyone, or for a segment. Raises what ``read`` and ``edit`` raise."""
+    press = press_of(loaded)
+    return edit(read(path, press, store), press, store, segment)
+
+
+def problems_of(error: MailerError) -> list[dict[str, object]]:
+    """What is wrong, for programs: ``[{"file", "line", "severity", "what", "todo"}]``."""
+    if isinstance(error, ContentError):
+        return [
+            {"file": p.file, "line": p.line, "severity": p.severity, "what": p.what, "todo": p.todo}
+            for p in error.problems
+        ]
+    file, _, line = error.where.rpartition(":")
+    if not line.isdigit():
+        file, line = error.where, ""
+    return [
+        {"file": file, "line": int(line) if line else None, "severity": "error", "what": error.what, "todo": error.todo}
+    ]

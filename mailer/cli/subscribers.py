@@ -1,0 +1,151 @@
+"""``mailer subscribers``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import IO
+
+import click
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+from mailer.cli.common import config_option, json_option, load
+from mailer.cli.edges import confirm, opened
+from mailer.cli.output import err, number, out, plain, plural, print_json, shown
+from mailer.errors import AddressError, MailerError
+from mailer.model.address import parse_address
+from mailer.model.people import Subscriber
+from mailer.service.import_subscribers import RefusedRow, export_csv, import_csv
+from mailer.service.ports import Store
+
+_COLUMNS = (TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} rows"), TimeElapsedColumn())
+
+
+@click.group()
+def command() -> None:
+    """Import, export, show and remove people."""
+
+
+@command.command("import")
+@click.argument("file", type=click.File("rb"))
+@json_option
+@config_option
+@click.pass_context
+def import_(ctx: click.Context, file: IO[bytes], as_json: bool) -> None:
+    """Add and update the people in FILE: CSV with a column 'email'; '-' reads stdin.
+
+    first_name, last_name, language and timezone fill those columns, every other column becomes an attribute. Nobody who
+    unsubscribed is subscribed again. A bad row is refused with line and reason, and the others are taken.
+    """
+    with (
+        opened(load()) as store,
+        Progress(*_COLUMNS, console=err, transient=True, disable=not err.is_terminal) as progress,
+    ):
+        task = progress.add_task("importing", total=None)
+        report = import_csv(
+            file,
+            file.name,
+            store.subscribers,
+            time.time,
+            on_progress=lambda rows: progress.update(task, completed=rows),
+            on_refused=None if as_json else lambda row: err.print(plain(f"line {row.line}: {_refusal(row)}")),
+        )
+    if as_json:
+        refused = [{"line": row.line, "email": row.email, "reason": row.reason} for row in report.refused]
+        counts = {"added": report.added, "updated": report.updated, "unchanged": report.unchanged}
+        print_json({**counts, "refused_count": report.refused_count, "refused": refused})
+    else:
+        taken = f"{number(report.added)} added, {number(report.updated)} updated, {number(report.unchanged)} unchanged"
+        out.print(f"{taken}, {number(report.refused_count)} refused.")
+    if report.refused_count and not report.added + report.updated + report.unchanged:
+        ctx.exit(1)
+
+
+def _refusal(row: RefusedRow) -> str:
+    return f"{row.email}: {row.reason}" if row.email else row.reason
+
+
+@command.command()
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
+@config_option
+def export(file: str) -> None:
+    """Write everyone who hasn't unsubscribed to FILE (default: stdout), as 'import' reads it."""
+    with opened(load()) as store:
+        if file == "-":
+            export_csv(store.subscribers, sys.stdout)
+            return
+        try:
+            with open(file, "w", encoding="utf-8", newline="", opener=_private) as target:
+                count = export_csv(store.subscribers, target)
+        except OSError as error:
+            raise MailerError(f"can't be written: {error.strerror}", where=file) from None
+    err.print(f"{plural(count, 'subscriber')} written to {file}.", markup=False)
+
+
+def _private(path: str, flags: int) -> int:
+    """People's addresses are for the owner's eyes only."""
+    return os.open(path, flags, 0o600)
+
+
+@command.command()
+@click.argument("email")
+@json_option
+@config_option
+def show(email: str, as_json: bool) -> None:
+    """Show what is kept about EMAIL."""
+    with opened(load()) as store:
+        found = _find(store, email)
+        key = parse_address(found.email).key
+        suppression = store.suppressions.find([key]).get(key)
+    if as_json:
+        print_json(_as_json(found) | {"suppressed": suppression.reason if suppression else None})
+        return
+    for name, value in _as_json(found).items():
+        if name == "attributes":
+            for attribute, text in found.attributes.items():
+                out.print(f"{attribute:<20} {shown(text)}", markup=False)
+        elif value not in ("", 0):
+            out.print(f"{name:<20} {shown(str(value))}", markup=False)
+    if suppression:
+        out.print(f"{'suppressed':<20} {shown(suppression.reason)}", markup=False)
+
+
+@command.command()
+@click.argument("email")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@json_option
+@config_option
+def remove(email: str, yes: bool, as_json: bool) -> None:
+    """Forget EMAIL: the person is deleted, what waits for them is skipped. Reports keep their counts."""
+    with opened(load()) as store:
+        found = _find(store, email)
+        confirm(f"Delete {shown(found.email)}? This can't be undone.", yes=yes)
+        removed = store.subscribers.remove(parse_address(found.email).key, time.time())
+    if as_json:
+        print_json({"removed": removed})
+    else:
+        out.print("Removed.")
+
+
+def _find(store: Store, email: str) -> Subscriber:
+    try:
+        found = store.subscribers.find(parse_address(email).key)
+    except AddressError as error:
+        raise AddressError(error.what, where=shown(email)) from None
+    if found is None:
+        raise MailerError(f"{email} is no subscriber")
+    return found
+
+
+def _as_json(one: Subscriber) -> dict[str, object]:
+    return {
+        "email": one.email,
+        "status": one.status.value,
+        "first_name": one.first_name,
+        "last_name": one.last_name,
+        "language": one.language,
+        "timezone": one.timezone,
+        "attributes": dict(one.attributes),
+        "referrals_this_week": one.referrals_this_week,
+    }

@@ -1,0 +1,111 @@
+"""What types can't say: addresses that parse, zones and languages that exist, URLs of a kind we speak."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections.abc import Iterator
+from email.utils import parseaddr
+
+from mailer.config.shape import Path
+from mailer.errors import AddressError, nearest
+from mailer.model.address import parse_address
+from mailer.model.settings import Settings
+
+Finding = tuple[Path, str, str]
+"""Which key, what is wrong with it, what to do."""
+
+_STORES = ("sqlite:///", "postgresql://", "postgresql+psycopg://", "postgres://")
+_REDIS = ("redis://", "rediss://", "unix://")
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """All findings, section by section."""
+    yield from _addresses(settings)
+    yield from _places(settings)
+    yield from _urls(settings)
+    yield from _secrets(settings)
+
+
+def _addresses(settings: Settings) -> Iterator[Finding]:
+    publication = settings.publication
+    named: list[tuple[Path, str]] = [(("publication", "from"), publication.from_)]
+    if publication.reply_to:
+        named.append((("publication", "reply_to"), publication.reply_to))
+    for path, text in named:
+        _, address = parseaddr(text) if "<" in text else ("", text.strip())
+        if any(ord(char) < 32 for char in text) or "@" not in address or ("<" in text and text.rstrip()[-1] != ">"):
+            yield path, f"'{text}' is no address", 'Write "Name <name@example.com>" or "name@example.com".'
+        else:
+            yield from _address(path, address)
+    for index, text in enumerate(publication.editors):
+        yield from _address(("publication", "editors", index), text)
+    if settings.bounces.return_path:
+        yield from _address(("bounces", "return_path"), settings.bounces.return_path)
+
+
+def _address(path: Path, text: str) -> Iterator[Finding]:
+    try:
+        parse_address(text)
+    except AddressError as error:
+        yield path, f"'{text}' is no address: {error.what}", ""
+
+
+def _places(settings: Settings) -> Iterator[Finding]:
+    publication = settings.publication
+    if publication.timezone not in zoneinfo.available_timezones():
+        todo = nearest(publication.timezone, sorted(zoneinfo.available_timezones()))
+        todo = todo if todo.startswith("Did") else 'Give a name such as "Europe/Berlin".'
+        yield ("publication", "timezone"), f"unknown timezone '{publication.timezone}'", todo
+    if not _is_language(publication.language):
+        todo = 'Give a tag such as "de" or "en-GB".'
+        yield ("publication", "language"), f"unknown language '{publication.language}'", todo
+    if publication.country and not _is_country(publication.country):
+        todo = 'Give two capital letters such as "DE" or "AT".'
+        yield ("publication", "country"), f"no public holidays are known for country '{publication.country}'", todo
+
+
+def _is_language(tag: str) -> bool:
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        Locale.parse(tag.replace("-", "_"))
+    except (UnknownLocaleError, ValueError):
+        return False
+    return True
+
+
+def _is_country(code: str) -> bool:
+    from holidays.utils import list_supported_countries
+
+    return code in list_supported_countries()
+
+
+def _urls(settings: Settings) -> Iterator[Finding]:
+    store, redis = settings.store.url, settings.redis.url
+    if store and not store.startswith(_STORES):
+        scheme = store.split(":")[0]
+        todo = 'Write "sqlite:///mailer.db" or "postgresql://user@host/database".'
+        yield ("store", "url"), f"'{scheme}' is no database that mailer can use", todo
+    if redis and not redis.startswith(_REDIS):
+        scheme = redis.split(":")[0]
+        yield (
+            ("redis", "url"),
+            f"'{scheme}' is no Redis URL",
+            'Write "redis://host:6379/0" or "unix:///path/to/socket".',
+        )
+    for index, relay in enumerate(settings.relays):
+        if not relay.host or (re.search(r"[\s/:@]", relay.host) and not re.fullmatch(r"[0-9a-fA-F:.]+", relay.host)):
+            todo = "Give a host name or an IP address; the port has a key of its own."
+            yield ("relays", index, "host"), f"'{relay.host}' is no host name", todo
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    key = settings.web.secret_key.get_secret_value()
+    if key and len(key) < 16:
+        todo = "Give at least 16 characters, or leave it out: one is made and kept in the data directory."
+        yield ("web", "secret_key"), "'web.secret_key' is too short", todo
+    for index, relay in enumerate(settings.relays):
+        if bool(relay.username) != bool(relay.password.get_secret_value()):
+            lacks = "password" if relay.username else "username"
+            yield ("relays", index, lacks), f"'relays[{index}].{lacks}' is missing: a login needs both", ""

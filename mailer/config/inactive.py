@@ -1,0 +1,22 @@
+"""Keys that this version accepts and doesn't act upon yet, so that nobody relies on them."""
+
+from __future__ import annotations
+
+from mailer.config.load import Loaded
+
+
+def inactive_keys(loaded: Loaded) -> list[str]:
+    """The names of those that are set."""
+    settings = loaded.settings
+    bounces = settings.bounces.model_fields_set & {"soft_limit", "complaint_alarm", "complaint_pause"}
+    found = {
+        "delivery.domains": bool(settings.delivery.domains),
+        'delivery.in_doubt = "resend"': settings.delivery.in_doubt == "resend",
+        **{f"bounces.{key}": True for key in sorted(bounces)},
+        "webhooks": bool(settings.webhooks),
+        "dkim": bool(settings.dkim.model_fields_set),
+        "tracking.opens": settings.tracking.opens,
+        "tracking.clicks": settings.tracking.clicks,
+        "web.dashboard_password": bool(settings.web.dashboard_password.get_secret_value()),
+    }
+    return [key for key, is_set in found.items() if is_set]

@@ -1,0 +1,78 @@
+"""The web process's routes. What they need is handed in, so they run in tests without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from html import escape
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from mailer.web.pages import page_headers
+
+log = logging.getLogger(__name__)
+
+Probe = Callable[[], Awaitable[None]]
+"""Returns when something can be used, raises when it can't."""
+
+PATIENCE = 3.0
+"""Seconds a probe may take."""
+
+_INDEX = """<!doctype html>
+<html lang="{language}">
+<meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="robots" content="noindex">
+<title>{name}</title>
+<style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:4rem auto;padding:0 1rem}}</style>
+<h1>{name}</h1>
+<p>This is where the newsletter’s links are answered.</p>
+</html>
+"""
+
+
+def create_app(name: str, language: str, probes: Mapping[str, Probe], routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """The ASGI application. ``probes`` are what ``/readyz`` asks, by name (``database``, ``redis``).
+
+    ``routes``: what else is answered.
+    """
+
+    async def index(_: Request) -> Response:
+        html = _INDEX.format(name=escape(name), language=escape(language))
+        return HTMLResponse(html, headers=page_headers(html))
+
+    async def readyz(_: Request) -> Response:
+        answers = await asyncio.gather(*(_ask(what, probe) for what, probe in probes.items()))
+        ready = all(answers)
+        states = {what: "ok" if good else "unreachable" for what, good in zip(probes, answers, strict=True)}
+        return JSONResponse({"ready": ready, **states}, status_code=200 if ready else 503, headers=_UNCACHED)
+
+    return Starlette(
+        routes=[Route("/", index), Route("/healthz", healthz), Route("/readyz", readyz), *routes],
+        exception_handlers={404: not_found},
+    )
+
+
+async def healthz(_: Request) -> Response:
+    """Says that this process answers; asks nothing else."""
+    return PlainTextResponse("ok\n", headers=_UNCACHED)
+
+
+async def not_found(_: Request, error: Exception) -> Response:
+    """One line for what isn't here."""
+    return PlainTextResponse("There is nothing here.\n", status_code=404)
+
+
+_UNCACHED = {"Cache-Control": "no-store"}
+
+
+async def _ask(what: str, probe: Probe) -> bool:
+    """Whether a probe came back in time. Why it didn't is for the log, not for whoever asks."""
+    try:
+        await asyncio.wait_for(probe(), PATIENCE)
+    except Exception as error:  # whatever its driver raises, it isn't ready
+        log.warning("not ready: %s: %s", what, str(error) or type(error).__name__)
+        return False
+    return True

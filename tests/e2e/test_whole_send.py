@@ -1,0 +1,152 @@
+"""The main job, from outside: commands and workers as processes, a real relay, real databases, real faults."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.servers.publisher import NASTY, SAMPLE, Publisher
+from tests.servers.redis_command import command
+from tests.servers.waiting import gone, until
+
+pytest_plugins = ("tests.servers.postgres", "tests.servers.publisher")
+
+Publish = Callable[..., Publisher]
+
+SLOW = [{"phase": "dot", "delay": 0.03}]
+"""A relay that takes its time, so that a fault comes in the middle of a send."""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_everybody_once(publish: Publish, store_url: str, processes: int) -> None:
+    """Every recipient gets the issue exactly once, on either database, with one worker process and with two."""
+    publisher = publish(store_url)
+    publisher.subscribe(187)
+    with publisher.worker(processes):
+        send = publisher.json("send", str(SAMPLE), "--yes")["send"]
+        status = publisher.wait_finished(send)
+    assert status["counts"]["sent"] == status["audience"] == 200
+    assert publisher.judge(send) == {"sent": 200}
+
+
+def test_refusals(publish: Publish, sqlite_url: str) -> None:
+    """A 5xx fails its recipient, a 4xx is tried again and comes through, and nobody else notices."""
+    faults = [
+        {"phase": "rcpt", "reply": "550 5.1.1 no such user", "to": "leser7@"},
+        {"phase": "rcpt", "reply": "451 4.7.1 greylisted", "to": "leser8@", "times": 1},
+        {"phase": "dot", "reply": "554 5.7.1 not wanted here", "to": "leser9@"},
+    ]
+    publisher = publish(sqlite_url, faults)
+    publisher.subscribe(37)
+    with publisher.worker():
+        send = publisher.json("send", str(SAMPLE), "--yes")["send"]
+        publisher.wait_finished(send)
+    assert publisher.judge(send) == {"sent": 48, "failed": 2}
+    rows = {row["email"].partition("@")[0]: row for row in publisher.json("recipients", send)}
+    assert (rows["leser7"]["code"], rows["leser7"]["reply"]) == (550, "5.1.1 no such user")
+    assert (rows["leser8"]["state"], rows["leser8"]["attempts"]) == ("sent", 2)
+    assert rows["leser9"]["code"] == 554
+
+
+def test_flushall(publish: Publish, sqlite_url: str) -> None:
+    """FLUSHALL in the middle of a send loses and doubles nothing."""
+    publisher = publish(sqlite_url, SLOW)
+    publisher.subscribe(387)
+    with publisher.worker():
+        send = publisher.json("send", str(SAMPLE), "--yes")["send"]
+        for count in (60, 150):
+            publisher.wait_accepted(count)
+            assert command(publisher.home / "mailer-data", "FLUSHALL") == b"+OK\r\n"
+        publisher.wait_finished(send)
+    assert publisher.judge(send) == {"sent": 400}
+
+
+def test_redis_dies(publish: Publish, sqlite_url: str) -> None:
+    """A Redis that is killed in the middle of a send costs nothing; the embedded one is started again."""
+    publisher = publish(sqlite_url, SLOW)
+    publisher.subscribe(387)
+    with publisher.worker() as worker:
+        send = publisher.json("send", str(SAMPLE), "--yes")["send"]
+        publisher.wait_accepted(60)
+        answer = command(publisher.home / "mailer-data", "INFO", "server").decode()
+        redis = int(answer.partition("process_id:")[2].split()[0])
+        os.kill(redis, signal.SIGKILL)
+        assert until(lambda: gone(redis))
+        publisher.wait_finished(send)
+        assert worker.poll() is None
+    assert publisher.judge(send) == {"sent": 400}
+
+
+def test_sigterm(publish: Publish, store_url: str) -> None:
+    """SIGTERM in the middle of a send leaves nobody in doubt; the next worker goes on where it stopped."""
+    publisher = publish(store_url, SLOW)
+    publisher.subscribe(187)
+    with publisher.worker():
+        send = publisher.json("send", str(SAMPLE), "--yes")["send"]
+        publisher.wait_accepted(60)
+    counts = publisher.json("status", send)["counts"]
+    assert counts["sent"] == len(publisher.accepted()) < 200
+    assert (counts["claimed"], counts["dotted"], counts["in_doubt"]) == (0, 0, 0)
+    with publisher.worker():
+        publisher.wait_finished(send)
+    assert publisher.judge(send) == {"sent": 200}
+
+
+def test_kill(publish: Publish, store_url: str) -> None:
+    """kill -9 leaves at most as many in doubt as there were connections; the others go on within half a minute."""
+    publisher = publish(store_url, SLOW)
+    publisher.subscribe(187)
+    with publisher.worker() as worker:
+        send = publisher.json("send", str(SAMPLE), "--yes")["send"]
+        publisher.wait_accepted(60)
+        workers = [int(pid) for pid in Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()]
+        for pid in workers or [worker.pid]:
+            os.kill(pid, signal.SIGKILL)
+        killed_at, seen = time.monotonic(), len(publisher.accepted())
+        if workers:  # its supervisor starts another
+            publisher.wait_accepted(seen + 8, 35)
+    if not workers:
+        with publisher.worker():
+            publisher.wait_accepted(seen + 8, 35)
+            publisher.wait_finished(send)
+    else:
+        with publisher.worker():
+            publisher.wait_finished(send)
+    assert time.monotonic() - killed_at < 90
+    states = publisher.judge(send)
+    assert states["in_doubt"] <= 4
+    assert states["sent"] + states["in_doubt"] == 200
+
+
+def test_names(publish: Publish, tmp_path: Path) -> None:
+    """A name is shown as it is and never interpreted: no markup, no template, no header comes of it."""
+    publisher = publish("")
+    config = (tmp_path / "mailer.toml").read_text()
+    before, _, after = config.partition("[[relays]]")
+    (tmp_path / "mailer.toml").write_text(before + "[delivery]" + after.partition("[delivery]")[2])  # captured
+    publisher.subscribe(0)
+    publisher.run("send", str(SAMPLE), "--yes", "--wait")
+    messages = [
+        email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+        for path in (tmp_path / "mailer-data" / "captured").rglob("*.eml")
+    ]
+    assert len(messages) == len(NASTY)
+    assert all(message["Bcc"] is None and len(message.get_all("To")) == 1 for message in messages)
+    shown = {str(message["To"].addresses[0].addr_spec): message for message in messages}
+    script = shown["script@example.net"]
+    assert script["To"].addresses[0].display_name == "<script>alert(1)</script> x"
+    for part in ("plain", "html"):
+        body = shown["jinja@example.net"].get_body((part,)).get_content()
+        assert "{{ 7*7 }}" in body
+        assert "49" not in body.partition("{{ 7*7 }}")[0][-200:]
+    assert "<script" not in script.get_body(("html",)).get_content()
+    assert "&lt;script&gt;" in script.get_body(("html",)).get_content()
+    assert "<script>alert(1)</script>" in script.get_body(("plain",)).get_content()
+    assert "Eve Bcc: victim@example.com" in shown["crlf@example.net"].get_body(("plain",)).get_content()

@@ -1,0 +1,387 @@
+"""The command line on a real SQLite database in a directory of its own, in this process."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailer.cli.main import run
+from mailer.config import load_settings
+from mailer.model.ledger import SendId
+from mailer.store import open_store
+
+ISSUE = """\
+---
+title: Test
+subject: "Hello {{ subscriber.first_name | default('you') }}"
+preheader: A test
+author: A. Author
+date: 2026-05-11
+language: en
+---
+
+Read this, {{ subscriber.first_name | default('friend') }}.
+"""
+
+PEOPLE = "email,first_name,plan\nann@example.com,Ann,free\nbob@example.com,,premium\n"
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Mailer = Callable[..., Ran]
+
+
+@pytest.fixture
+def mailer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mailer:
+    """Runs a command line in a fresh directory with an issue and a list of two people."""
+    monkeypatch.chdir(tmp_path)
+    Path("issue.md").write_text(ISSUE)
+    Path("people.csv").write_text(PEOPLE)
+    Path("mailer.toml").write_text('[publication]\nfrom = "Us <us@example.com>"\ntimezone = "Europe/Berlin"\n')
+
+    def call(*arguments: str) -> Ran:
+        capsys.readouterr()
+        status = run(arguments)
+        printed = capsys.readouterr()
+        return Ran(status, printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def sent(mailer: Mailer) -> Mailer:
+    """The same, with both people imported and a send of theirs written."""
+    assert mailer("subscribers", "import", "people.csv").status == 0
+    assert mailer("send", "issue.md", "--yes").status == 0
+    return mailer
+
+
+# --- init, check, compile ---------------------------------------------------------------------------------------------
+
+
+def test_init(mailer: Mailer) -> None:
+    """What init writes is a configuration without a mistake, an issue without a mistake, and all templates."""
+    written = mailer("init", "new", "--json").json["written"]
+    assert {"new/mailer.toml", "new/issues/sample.md", "new/templates/layout.mjml"} <= set(written)
+    assert load_settings(Path("new/mailer.toml"), {}).settings.publication.name == "My Newsletter"
+    assert mailer("check", "new/issues/sample.md", "--config", "new/mailer.toml").status == 0
+
+
+def test_init_keeps(mailer: Mailer) -> None:
+    """What was edited is left as it is when init runs again."""
+    mailer("init", "new")
+    Path("new/mailer.toml").write_text("# mine\n")
+    again = mailer("init", "new", "--json").json
+    assert again["written"] == []
+    assert Path("new/mailer.toml").read_text() == "# mine\n"
+
+
+def test_own_templates(mailer: Mailer) -> None:
+    """A template beside the configuration replaces the built-in one."""
+    mailer("init", ".")
+    layout = Path("templates/layout.txt")
+    layout.write_text(layout.read_text() + "\nprinted by hand\n")
+    assert mailer("compile", "issue.md", "--out", "out").status == 0
+    assert "printed by hand" in Path("out/message.txt").read_text()
+
+
+WRONG_ISSUES = {
+    "unknown block": ("::: nwes\nx\n:::\n", "issue.md:10: ", "'news'"),
+    "misspelt variable": ("Hi {{ subscriber.frist_name }}\n", "issue.md:10: ", "first_name"),
+    "unclosed block": ("::: news\nx\n", "issue.md:10: ", ""),
+}
+
+
+@pytest.mark.parametrize(("text", "where", "todo"), WRONG_ISSUES.values(), ids=WRONG_ISSUES)
+def test_wrong_issue(mailer: Mailer, text: str, where: str, todo: str) -> None:
+    """A mistake in an issue is named with file, line and the nearest known name, for people and for programs."""
+    Path("issue.md").write_text(ISSUE.rpartition("Read")[0] + text)
+    checked = mailer("check", "issue.md")
+    assert checked.status == 1
+    assert where in checked.err
+    assert todo in checked.err
+    found = mailer("check", "issue.md", "--json")
+    assert found.status == 1
+    assert found.json["ok"] is False
+    assert found.json["problems"][0]["line"] == 10
+
+
+def test_compile(mailer: Mailer) -> None:
+    """compile writes the four files as a subscriber gets them, and nothing of a stranger's when none is named."""
+    mailer("subscribers", "import", "people.csv")
+    report = mailer("compile", "issue.md", "--out", "out", "--as", "ann@example.com", "--json").json
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "message.eml",
+        "message.html",
+        "message.txt",
+        "report.json",
+    ]
+    assert report["subject"] == "Hello Ann"
+    assert "Read this, Ann." in Path("out/message.txt").read_text()
+    assert "Read this, Ann." in Path("out/message.html").read_text()
+    assert json.loads(Path("out/report.json").read_text())["html_bytes"] == Path("out/message.html").stat().st_size
+    mailer("compile", "issue.md", "--out", "out")
+    assert "Read this, friend." in Path("out/message.txt").read_text()
+
+
+# --- people -----------------------------------------------------------------------------------------------------------
+
+
+def test_import_reports(mailer: Mailer) -> None:
+    """Import says what was added, updated and unchanged, and names each refused row with line and reason."""
+    mailer("subscribers", "import", "people.csv")
+    Path("more.csv").write_text("email,first_name\nann@example.com,Anna\nbob@example.com,\nnobody\nnew@example.com,N\n")
+    report = mailer("subscribers", "import", "more.csv", "--json").json
+    assert (report["added"], report["updated"], report["unchanged"]) == (1, 1, 1)
+    assert [(row["line"], row["email"]) for row in report["refused"]] == [(4, "nobody")]
+    assert report["refused"][0]["reason"]
+    people = mailer("subscribers", "import", "more.csv")
+    assert "line 4: nobody: " in people.err
+    assert people.out == "0 added, 0 updated, 3 unchanged, 1 refused.\n"
+
+
+def test_import_refuses_all(mailer: Mailer) -> None:
+    """An import that takes nobody and refuses somebody has failed."""
+    Path("bad.csv").write_text("email\nnobody\n")
+    assert mailer("subscribers", "import", "bad.csv").status == 1
+
+
+def test_export_is_importable(mailer: Mailer, tmp_path: Path) -> None:
+    """What export writes, import finds unchanged, and only the owner can read the file."""
+    mailer("subscribers", "import", "people.csv")
+    assert mailer("subscribers", "export", "out.csv").status == 0
+    assert (tmp_path / "out.csv").stat().st_mode & 0o077 == 0
+    report = mailer("subscribers", "import", "out.csv", "--json").json
+    assert (report["unchanged"], report["added"], report["updated"]) == (2, 0, 0)
+
+
+def test_show_and_remove(mailer: Mailer) -> None:
+    """A person is shown by an address in any case, and is gone after remove."""
+    mailer("subscribers", "import", "people.csv")
+    shown = mailer("subscribers", "show", "ANN@example.com", "--json").json
+    assert (shown["first_name"], shown["attributes"], shown["suppressed"]) == ("Ann", {"plan": "free"}, None)
+    assert mailer("subscribers", "remove", "ann@example.com").status == 2
+    assert mailer("subscribers", "remove", "ann@example.com", "--yes").status == 0
+    gone = mailer("subscribers", "show", "ann@example.com")
+    assert (gone.status, gone.err) == (1, "mailer: ann@example.com is no subscriber\n")
+
+
+def test_suppressions(mailer: Mailer) -> None:
+    """Addresses are added, listed, exported, imported and removed; what isn't one is refused by line."""
+    assert mailer("suppressions", "add", "Ann@Example.com", "--reason", "[red]asked[/]", "--json").json == {
+        "added": 1,
+        "unchanged": 0,
+    }
+    assert "[red]asked[/]" in mailer("suppressions", "list").out
+    listed = mailer("suppressions", "list", "--json").json
+    assert [(one["email"].lower(), one["reason"]) for one in listed] == [("ann@example.com", "[red]asked[/]")]
+    Path("s.csv").write_text(mailer("suppressions", "export").out + "bob@example.com,spam\nnobody,x\n")
+    report = mailer("suppressions", "import", "s.csv", "--json").json
+    assert (report["added"], report["unchanged"], [row["line"] for row in report["refused"]]) == (1, 1, [4])
+    assert mailer("suppressions", "remove", "ann@example.com", "--json").json == {"removed": 1, "unchanged": 0}
+
+
+def test_plain_list_of_suppressions(mailer: Mailer) -> None:
+    """A list without a header, an address a line, is taken too."""
+    Path("s.txt").write_text("ann@example.com\n\nbob@example.com\n")
+    assert mailer("suppressions", "import", "s.txt", "--json").json == {"added": 2, "unchanged": 0, "refused": []}
+
+
+# --- sending ----------------------------------------------------------------------------------------------------------
+
+
+def test_dry_run(mailer: Mailer) -> None:
+    """--dry-run says how many, from whom, the subject for one, through which relay and when, and writes nothing."""
+    mailer("subscribers", "import", "people.csv")
+    told = mailer("send", "issue.md", "--dry-run").err
+    for part in ("2 recipients", "Us <us@example.com>", "Hello Ann", "captured", "now"):
+        assert part in told
+    plan = mailer("send", "issue.md", "--dry-run", "--json", "--at", "2199-01-01 06:00").json
+    assert (plan["send"], plan["audience"], plan["scheduled_at"]) == (None, 2, "2199-01-01T05:00:00+00:00")
+    assert mailer("status", "--json").json == []
+
+
+def test_nobody_to_ask(mailer: Mailer) -> None:
+    """Without a terminal and without --yes nothing is sent: it is a misuse, and --yes is named."""
+    mailer("subscribers", "import", "people.csv")
+    asked = mailer("send", "issue.md")
+    assert asked.status == 2
+    assert "--yes" in asked.err
+    assert mailer("status", "--json").json == []
+
+
+def test_send_queues(mailer: Mailer) -> None:
+    """Without --wait the send is written, its id printed, how to start a worker and that mail is captured, too."""
+    mailer("subscribers", "import", "people.csv")
+    sent = mailer("send", "issue.md", "--yes")
+    assert (sent.status, sent.out) == (0, "issue-1\n")
+    assert "mailer up" in sent.err
+    assert "No relay is configured" in sent.err
+    status = mailer("status", "issue-1", "--json").json
+    assert (status["state"], status["counts"]["pending"], status["audience"]) == ("running", 2, 2)
+
+
+def test_send_again(sent: Mailer) -> None:
+    """An issue that was sent isn't sent again, and --remaining reaches only who came since."""
+    again = sent("send", "issue.md", "--yes")
+    assert again.status == 1
+    assert "issue-1" in again.err
+    Path("more.csv").write_text("email\nnew@example.com\n")
+    sent("subscribers", "import", "more.csv")
+    assert sent("send", "issue.md", "--yes", "--remaining", "--json").json["audience"] == 1
+
+
+def test_segment(mailer: Mailer) -> None:
+    """--segment narrows the audience; one that can't be understood says why."""
+    mailer("subscribers", "import", "people.csv")
+    plan = mailer("send", "issue.md", "--dry-run", "--json", "--segment", "subscriber.plan == 'premium'").json
+    assert (plan["audience"], plan["subject"]) == (1, "Hello you")
+    wrong = mailer("send", "issue.md", "--dry-run", "--segment", "subscriber.paln == 'x'")
+    assert wrong.status == 1
+    assert "plan" in wrong.err
+
+
+@pytest.mark.parametrize("when", ["2001-01-01 06:00", "someday"])
+def test_wrong_time(mailer: Mailer, when: str) -> None:
+    """A time that is past or none is refused before anything is read."""
+    assert mailer("send", "issue.md", "--yes", "--at", when).status == 1
+    assert not Path("mailer-data").exists()
+
+
+def test_empty_audience(mailer: Mailer) -> None:
+    """A send to nobody is an error that says how to get people."""
+    sent = mailer("send", "issue.md", "--yes")
+    assert sent.status == 1
+    assert "subscribers import" in sent.err
+
+
+def test_nobody_to_test(mailer: Mailer) -> None:
+    """A test-send without editors and --to says how to name some."""
+    sent = mailer("test-send", "issue.md")
+    assert sent.status == 1
+    assert "--to" in sent.err
+
+
+# --- a send's life ----------------------------------------------------------------------------------------------------
+
+
+def test_pause_resume_cancel(sent: Mailer) -> None:
+    """pause, resume (which says first whom it sends to and whom it skips) and cancel, with a yes where it matters."""
+    assert sent("pause", "issue-1", "--json").json["state"] == "paused"
+    sent("suppressions", "add", "ann@example.com")
+    assert sent("resume", "issue-1").status == 2
+    resumed = sent("resume", "issue-1", "--yes")
+    assert "sends 1, skips " in resumed.err
+    assert resumed.out == "issue-1 is running\n"
+    assert sent("resume", "issue-1", "--yes").status == 1
+    assert sent("cancel", "issue-1").status == 2
+    cancelled = sent("cancel", "issue-1", "--yes", "--json").json
+    assert (cancelled["state"], cancelled["counts"]["skipped"]) == ("cancelled", 2)
+
+
+def test_schedule(sent: Mailer) -> None:
+    """A scheduled send says when it starts, in the publication's timezone."""
+    Path("other.md").write_text(ISSUE)
+    sent("send", "other.md", "--yes", "--at", "2199-01-01 06:00")
+    assert "to start Tue 01 Jan 2199 06:00 Europe/Berlin" in sent("status", "other-1").out
+
+
+def test_unknown_send(sent: Mailer) -> None:
+    """A send that doesn't exist is an error with the nearest one's name, in every command that takes one."""
+    for arguments in (
+        ["status"],
+        ["recipients"],
+        ["pause"],
+        ["resume"],
+        ["cancel", "--yes"],
+        ["resolve", "--in-doubt", "sent"],
+    ):
+        answer = sent(arguments[0], "isue-1", *arguments[1:])
+        assert answer.status == 1
+        assert "issue-1" in answer.err
+
+
+def test_recipients(sent: Mailer) -> None:
+    """Recipients come as an array, as CSV or as lines, all or those in a state; with the id their message has."""
+    listed = sent("recipients", "issue-1", "--json").json
+    assert [set(one) for one in listed] == [
+        {"email", "state", "attempts", "code", "reply", "message_id", "updated_at"}
+    ] * 2
+    assert [(one["email"], one["state"], one["attempts"], one["code"]) for one in listed] == [
+        ("ann@example.com", "pending", 0, None),
+        ("bob@example.com", "pending", 0, None),
+    ]
+    assert listed[0]["message_id"].startswith("<issue-1.1.")
+    assert listed[0]["message_id"].endswith("@example.com>")
+    assert sent("recipients", "issue-1", "--state", "failed", "--json").json == []
+    assert sent("recipients", "issue-1", "--csv").out.splitlines()[0] == ",".join(listed[0])
+    assert "ann@example.com" in sent("recipients", "issue-1").out
+
+
+def test_resolve(sent: Mailer) -> None:
+    """resolve with nobody in doubt changes nothing and says so."""
+    resolved = sent("resolve", "issue-1", "--in-doubt", "resend")
+    assert resolved.status == 0
+    assert "0 recipients in doubt" in resolved.err
+
+
+def test_status_list(sent: Mailer) -> None:
+    """status without a send lists them; test-sends only when asked."""
+    loaded = load_settings(None, {})
+    store = open_store(loaded.store_url)
+    send = store.sends.get(SendId("issue-1"))
+    assert send.started_at is not None
+    assert abs(send.started_at - time.time()) < 3600
+    store.close()
+    assert [one["send"] for one in sent("status", "--json").json] == ["issue-1"]
+    assert "issue-1" in sent("status").out
+
+
+# --- configuration ----------------------------------------------------------------------------------------------------
+
+
+def test_config_before_and_after(mailer: Mailer) -> None:
+    """--config may stand before the command's name or after it; after it wins."""
+    Path("a.toml").write_text('[store]\ndata = "a"\n')
+    Path("b.toml").write_text('[store]\ndata = "b"\n')
+    assert mailer("--config", "a.toml", "status").status == 0
+    assert Path("a/mailer.db").exists()
+    assert mailer("--config", "a.toml", "status", "--config", "b.toml").status == 0
+    assert Path("b/mailer.db").exists()
+
+
+def test_wrong_key(mailer: Mailer) -> None:
+    """A wrong key is one line with file, line and the nearest key, and nothing is done."""
+    Path("mailer.toml").write_text('[publication]\nnmae = "x"\n')
+    answer = mailer("status")
+    assert (answer.status, answer.out) == (1, "")
+    assert answer.err == "mailer: mailer.toml:2: unknown key 'nmae' in [publication]. Did you mean 'name'?\n"
+    assert not Path("mailer-data").exists()
+
+
+def test_inactive_keys_are_told(mailer: Mailer) -> None:
+    """A command that sends says which keys this version doesn't act upon."""
+    Path("mailer.toml").write_text('[tracking]\nopens = true\n[dkim]\ndomain = "example.com"\n')
+    assert "dkim, tracking.opens" in mailer("send", "issue.md", "--dry-run").err
+
+
+def test_migrate(mailer: Mailer) -> None:
+    """migrate makes the database, and finds nothing to do the second time."""
+    first = mailer("migrate", "--json").json
+    assert first["before"] is None
+    assert mailer("migrate", "--json").json == {"before": first["after"], "after": first["after"]}

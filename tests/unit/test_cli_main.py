@@ -1,0 +1,123 @@
+"""How the command line is put together: commands, help, exit statuses. Nothing is opened here."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from mailer.cli.main import COMMANDS, cli, run
+
+DESIGNED = [
+    "init",
+    "demo",
+    "up",
+    "worker",
+    "web",
+    "subscribers",
+    "check",
+    "compile",
+    "test-send",
+    "send",
+    "status",
+    "recipients",
+    "pause",
+    "resume",
+    "cancel",
+    "resolve",
+    "suppressions",
+    "migrate",
+]
+
+
+def command(*names: str) -> click.Command:
+    found: click.Command = cli
+    for name in names:
+        assert isinstance(found, click.Group)
+        inner = found.get_command(click.Context(found), name)
+        assert inner is not None
+        found = inner
+    return found
+
+
+@pytest.mark.parametrize("name", DESIGNED)
+def test_every_command(name: str) -> None:
+    """Each command of the design exists, has help of its own and a line in the list."""
+    assert command(name).help
+    assert COMMANDS[name].endswith(".")
+
+
+def test_no_other_command() -> None:
+    """There is no command that isn't designed."""
+    assert set(COMMANDS) == set(DESIGNED)
+
+
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        ("subscribers", {"import", "export", "show", "remove"}),
+        ("suppressions", {"list", "add", "remove", "import", "export"}),
+    ],
+)
+def test_groups(group: str, names: set[str]) -> None:
+    """Both groups have the commands of the design."""
+    found = command(group)
+    assert isinstance(found, click.Group)
+    assert set(found.commands) == names
+
+
+def leaves() -> list[tuple[str, ...]]:
+    found = []
+    for name in DESIGNED:
+        one = command(name)
+        found += [(name, inner) for inner in one.commands] if isinstance(one, click.Group) else [(name,)]
+    return found
+
+
+@pytest.mark.parametrize("path", [leaf for leaf in leaves() if leaf[0] not in ("init", "demo")], ids=" ".join)
+def test_config_everywhere(path: tuple[str, ...]) -> None:
+    """Every command takes --config after its name too; init and demo write their own."""
+    assert "config" in {parameter.name for parameter in command(*path).params}
+
+
+SPEAKS_NO_JSON = {("up",), ("worker",), ("web",), ("subscribers", "export"), ("suppressions", "export")}
+
+
+@pytest.mark.parametrize("path", [leaf for leaf in leaves() if leaf not in SPEAKS_NO_JSON], ids=" ".join)
+def test_json_everywhere(path: tuple[str, ...]) -> None:
+    """Every command that ends with a result can give it as JSON."""
+    assert "as_json" in {parameter.name for parameter in command(*path).params}
+
+
+MISUSES = {
+    "unknown command": (["statu"], "Did you mean 'status'?"),
+    "unknown option": (["status", "--jsn"], "--json"),
+    "missing argument": (["pause"], "SEND"),
+    "no choice": (["resolve", "x-1", "--in-doubt", "maybe"], "'resend', 'sent'"),
+    "missing option": (["resolve", "x-1"], "--in-doubt"),
+    "no such issue": (["check", "gone.md"], "gone.md"),
+    "csv and json": (["recipients", "x-1", "--csv", "--json"], "Either"),
+    "watch what": (["status", "--watch"], "needs a SEND"),
+    "port": (["web", "--port", "0"], "1<=x<=65535"),
+    "no processes": (["worker", "--processes", "0"], "1<=x<=64"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISUSES.values(), ids=MISUSES)
+def test_misuse(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A misuse exits 2 and says on stderr what was expected."""
+    assert run(arguments) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert printed.out == ""
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a command there is help, on stdout, and that is no misuse."""
+    assert run([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """--version names program and version."""
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("mailer, version ")

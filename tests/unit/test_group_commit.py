@@ -1,0 +1,107 @@
+"""Group commit."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from mailer.errors import StoreError
+from mailer.service import group
+from mailer.service.group import Group
+
+
+@pytest.fixture
+def thread() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        yield executor
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "PAUSES", (0.001,))
+
+
+async def test_gathers_while_writing(thread: ThreadPoolExecutor) -> None:
+    """What is asked for during a transaction goes into the next one together."""
+    groups: list[list[int]] = []
+    first_runs, go_on = threading.Event(), threading.Event()
+
+    def write(items: Sequence[int]) -> Sequence[int]:
+        groups.append(list(items))
+        first_runs.set()
+        assert go_on.wait(5)
+        return items
+
+    writer: Group[int] = Group(write, thread)
+    one = asyncio.create_task(writer.submit(1))
+    await asyncio.to_thread(first_runs.wait, 5)
+    rest = [asyncio.create_task(writer.submit(n)) for n in range(2, 9)]
+    await asyncio.sleep(0)
+    go_on.set()
+    assert await asyncio.gather(one, *rest) == [True] * 8
+    assert groups == [[1], [2, 3, 4, 5, 6, 7, 8]]
+
+
+async def test_limit(thread: ThreadPoolExecutor) -> None:
+    """No group is larger than the limit, and none of the rest is forgotten."""
+    groups: list[int] = []
+
+    def write(items: Sequence[int]) -> Sequence[int]:
+        groups.append(len(items))
+        return items
+
+    writer: Group[int] = Group(write, thread, limit=3)
+    assert all(await asyncio.gather(*(writer.submit(n) for n in range(8))))
+    assert sum(groups) == 8
+    assert max(groups) == 3
+
+
+async def test_granted(thread: ThreadPoolExecutor) -> None:
+    """Each caller hears whether its own item was granted."""
+    writer: Group[int] = Group(lambda items: {n for n in items if n % 2}, thread)
+    assert await asyncio.gather(*(writer.submit(n) for n in range(5))) == [False, True, False, True, False]
+
+
+async def test_insists(thread: ThreadPoolExecutor) -> None:
+    """A transaction that the database refuses is run again until it succeeds, with the same items."""
+    tries: list[list[int]] = []
+
+    def write(items: Sequence[int]) -> Sequence[int]:
+        tries.append(list(items))
+        if len(tries) < 4:
+            raise StoreError("the disk is full")
+        return items
+
+    assert await Group(write, thread).submit(7) is True
+    assert tries == [[7]] * 4
+
+
+async def test_defect_reaches_the_callers(thread: ThreadPoolExecutor) -> None:
+    """An error that is no StoreError reaches those who asked, and the next group is written all the same."""
+
+    def write(items: Sequence[int]) -> Sequence[int]:
+        if 13 in items:
+            raise ZeroDivisionError
+        return items
+
+    writer: Group[int] = Group(write, thread)
+    with pytest.raises(ZeroDivisionError):
+        await writer.submit(13)
+    assert await writer.submit(14) is True
+
+
+async def test_cancelled_caller(thread: ThreadPoolExecutor) -> None:
+    """A caller that is cancelled takes nothing from the others of its group."""
+    seen: list[int] = []
+    writer: Group[int] = Group(lambda items: seen.extend(items) or items, thread)
+    tasks = [asyncio.create_task(writer.submit(n)) for n in range(3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    first, cancelled, last = await asyncio.gather(*tasks, return_exceptions=True)
+    assert (first, last) == (True, True)
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert sorted(seen) == [0, 1, 2]
