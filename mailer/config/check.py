@@ -16,7 +16,7 @@ Finding = tuple[Path, str, str]
 """Which key, what is wrong with it, what to do."""
 
 _STORES = ("sqlite:///", "postgresql://", "postgresql+psycopg://", "postgres://")
-_REDIS = ("redis://", "rediss://", "unix://")
+_REDIS = ("redis://", "rediss://", "unix://", "redis+sentinel://")
 
 
 def check(settings: Settings) -> Iterator[Finding]:

@@ -273,6 +273,10 @@ class DotNotSent(RelayError):
 class Connection(Protocol):
     """One SMTP session, one recipient a transaction."""
 
+    @property
+    def where(self) -> str:
+        """Which relay it leads to, as errors name it."""
+
     async def offer(self, envelope: Envelope) -> Refused | None:
         """MAIL, RCPT, DATA and the body without its final dot. None: all is out, and the dot may follow.
 

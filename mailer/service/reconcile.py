@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from mailer.model.settings import Delivery
@@ -30,6 +31,6 @@ def settle_overdue(store: Store, delivery: Delivery, now: float) -> None:
 
 async def queue_unfinished(store: Store, queue: Queue, delivery: Delivery, now: float) -> int:
     """Queues every batch with waiting rows; gives how many there are. Raises ``QueueError``, ``StoreError``."""
-    batches = store.ledger.unfinished(now, delivery.batch_size)
+    batches = await asyncio.to_thread(store.ledger.unfinished, now, delivery.batch_size)
     await queue.enqueue(batches)
     return len(batches)

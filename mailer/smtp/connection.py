@@ -59,7 +59,7 @@ class SmtpConnection:
     def __init__(
         self, transport: asyncio.Transport, extensions: Mapping[str, str], where: str, timeouts: Timeouts
     ) -> None:
-        self._timeouts, self._where = timeouts, where
+        self._timeouts, self.where = timeouts, where
         self._pipelining = "pipelining" in extensions
         self._utf8 = "smtputf8" in extensions and "8bitmime" in extensions
         self._sized = "size" in extensions
@@ -76,7 +76,7 @@ class SmtpConnection:
     async def offer(self, envelope: Envelope) -> Refused | None:
         """MAIL, RCPT, DATA and the body without its final dot; see ``mailer.service.ports.Connection``."""
         if self._phase not in (_Phase.READY, _Phase.STALE):
-            raise RelayError("the session is in the middle of another message", where=self._where)
+            raise RelayError("the session is in the middle of another message", where=self.where)
         if envelope.smtputf8 and not self._utf8:
             return Refused("local", NO_SMTPUTF8)
         stale, self._phase = self._phase is _Phase.STALE, _Phase.BUSY
@@ -92,11 +92,11 @@ class SmtpConnection:
     async def dot(self) -> Reply:
         """The final dot and its reply; see ``mailer.service.ports.Connection``. 421 is a reply: nothing was taken."""
         if self._phase is not _Phase.OFFERED:
-            raise DotNotSent("no message waits for its dot", where=self._where)
+            raise DotNotSent("no message waits for its dot", where=self.where)
         try:
             self._session.check()
         except RelayError as error:
-            raise DotNotSent(error.what, where=self._where) from None
+            raise DotNotSent(error.what, where=self.where) from None
         self._phase = _Phase.BUSY
         try:
             self._session.send(b".\r\n", 1)
@@ -144,9 +144,9 @@ class SmtpConnection:
         try:
             coded = mail.encode("utf-8" if envelope.smtputf8 else "ascii"), rcpt.encode("utf-8")
         except UnicodeEncodeError:
-            raise RelayError("the sender's address isn't ASCII", where=self._where) from None
+            raise RelayError("the sender's address isn't ASCII", where=self.where) from None
         if any(command.count(b"\n") != 1 or command.count(b"\r") != 1 for command in coded):
-            raise RelayError("an address holds a line break", where=self._where)
+            raise RelayError("an address holds a line break", where=self.where)
         return coded
 
     async def _pipelined(self, mail: bytes, rcpt: bytes, stale: bool) -> Refused | None:
@@ -197,13 +197,13 @@ class SmtpConnection:
     async def _reset(self) -> None:
         reply = await self._answer(self._timeouts.mail, "RSET")
         if not 200 <= reply.code < 300:
-            raise RelayError(f"the relay refuses RSET: {reply.code} {reply.text}", where=self._where)
+            raise RelayError(f"the relay refuses RSET: {reply.code} {reply.text}", where=self.where)
 
     async def _answer(self, timeout: float, command: str) -> Reply:  # noqa: ASYNC109
         """A reply to a command; 421 raises."""
         reply = await self._session.reply(timeout, command)
         if reply.code == 421:
-            raise self._session.broken or RelayError("the relay closes the session", where=self._where)
+            raise self._session.broken or RelayError("the relay closes the session", where=self.where)
         if 300 <= reply.code < 400 and command != "DATA":
             raise self._confused(command, reply)
         return reply
@@ -216,7 +216,7 @@ class SmtpConnection:
         return Refused("data", reply)
 
     def _confused(self, command: str, reply: Reply) -> ProtocolError:
-        return ProtocolError(f"the relay answered {command} with {reply.code} {reply.text}", where=self._where)
+        return ProtocolError(f"the relay answered {command} with {reply.code} {reply.text}", where=self.where)
 
 
 def _refusal(phase: Literal["mail", "rcpt"], reply: Reply) -> Refused | None:

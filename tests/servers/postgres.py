@@ -111,6 +111,11 @@ class PostgresServer:
             time.sleep(0.05)
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
+    def destroy(self) -> None:
+        """Stops it and removes its files."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def url(self, name: str) -> str:
         """The address of one of its databases."""
         return f"postgresql://mailer@/{name}?host={self.folder}"
@@ -151,8 +156,7 @@ def postgres() -> Iterator[PostgresServer]:
         migrate(server.url(TEMPLATE))
         yield server
     finally:
-        server.stop()
-        shutil.rmtree(server.folder, ignore_errors=True)
+        server.destroy()
 
 
 @pytest.fixture

@@ -1,0 +1,101 @@
+"""Writing a send's ledger: who gets it, a row each, without a row passing through Python."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection
+
+from mailer.errors import SendError
+from mailer.model.address import parse_address
+from mailer.service.ports import TestRecipient
+from mailer.store.database import Database
+from mailer.store.people import REACHABLE, dump_persona
+
+_CHUNK = 10_000
+
+_WANTED = f"FROM subscribers s WHERE {REACHABLE}"
+
+_UNREACHED = """
+    AND NOT EXISTS (
+        SELECT 1 FROM sends e JOIN recipients r ON r.send = e.key
+        WHERE e.slug = :slug AND e.kind = 'issue' AND r.subscriber = s.id AND r.state <> 'skipped')"""
+
+_WRITE = """
+    INSERT INTO recipients (send, position, subscriber, email, state, epoch, attempts, updated_at)
+    SELECT :send, row_number() OVER (ORDER BY s.id), s.id, s.email, 'pending', 0, 0, :now
+    {wanted} {unreached} {chosen} ORDER BY s.id"""
+
+
+class Audience:
+    """Statements that pick subscribed, unsuppressed people."""
+
+    def __init__(self, database: Database) -> None:
+        sql, given = database.sql, database.given
+        self._write = {
+            (remaining, segment): sql(
+                _WRITE,
+                wanted=_WANTED,
+                unreached=_UNREACHED if remaining else "",
+                chosen="AND s.id IN (SELECT id FROM segment)" if segment else "",
+            )
+            for remaining in (False, True)
+            for segment in (False, True)
+        }
+        self._remaining = sql("SELECT count(*) {wanted} {unreached}", wanted=_WANTED, unreached=_UNREACHED)
+        self._make_segment = sql("CREATE TEMPORARY TABLE segment (id integer PRIMARY KEY) {temporary}")
+        self._fill_segment = sql(
+            "INSERT INTO segment SELECT id FROM {ids} AS g WHERE true ON CONFLICT DO NOTHING",
+            ids=given("ids", id="int"),
+        )
+        self._drop_segment = sql("DROP TABLE segment")
+        self._write_tests = sql(
+            """INSERT INTO recipients (send, position, email, address_key, persona, state, epoch, attempts, updated_at)
+            SELECT :send, position, email, key, persona, 'pending', 0, 0, :now FROM {rows} AS g""",
+            rows=given("rows", position="int", email="text", key="text", persona="text"),
+        )
+
+    def write(
+        self, connection: Connection, send: int, slug: str, segment: array[int] | None, now: float, *, remaining: bool
+    ) -> int:
+        """Writes the rows of an issue send; gives how many."""
+        if segment is not None:
+            connection.execute(self._make_segment)
+            for start in range(0, len(segment), _CHUNK):
+                ids = [[number] for number in segment[start : start + _CHUNK]]
+                connection.execute(self._fill_segment, {"ids": json.dumps(ids)})
+        statement = self._write[remaining, segment is not None]
+        written = connection.execute(statement, {"send": send, "slug": slug, "now": now}).rowcount
+        if segment is not None:
+            connection.execute(self._drop_segment)
+        return written
+
+    def write_tests(self, connection: Connection, send: int, recipients: Sequence[TestRecipient], now: float) -> int:
+        """Writes the rows of a test-send, each address once; gives how many."""
+        rows: dict[str, tuple[int, str, str, str | None]] = {}
+        for one in recipients:
+            address = parse_address(one.email)
+            persona = None if one.persona is None else dump_persona(one.persona)
+            rows.setdefault(address.key, (len(rows) + 1, address.text, address.key, persona))
+        if rows:
+            connection.execute(self._write_tests, {"send": send, "rows": json.dumps(list(rows.values())), "now": now})
+        return len(rows)
+
+    def remaining(self, connection: Connection, slug: str) -> int:
+        """How many people no issue send of the slug covers."""
+        return int(connection.execute(self._remaining, {"slug": slug}).scalar_one())
+
+
+def segment_ids(segment: Iterable[int] | None) -> array[int] | None:
+    """The ids, eight bytes each: evaluated before the transaction begins, so that nobody waits for it."""
+    return None if segment is None else array("q", segment)
+
+
+def nobody(slug: str) -> SendError:
+    """There is no one to send to."""
+    return SendError(
+        f"nobody would get {slug}: no subscriber is left after segment, suppressions and earlier sends",
+        todo="Look at the segment, or import subscribers with mailer subscribers import FILE.csv.",
+    )

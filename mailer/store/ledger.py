@@ -1,0 +1,191 @@
+"""The ledger: the protocol's transactions (DESIGN §7).
+
+Each is one commit of very few statements for a whole group. How they stand against each other on PostgreSQL, where
+transactions overlap (SQLite has one writer, so there the question doesn't arise):
+
+* Whatever a worker does holds the send's lock shared; whoever pauses, cancels, resolves or reaps holds it exclusively.
+  A pause that has returned was committed before any later ``dot`` began, and each ``dot`` that was granted was
+  committed before it. And none of these can wait for the other's rows in a circle.
+* An unsubscribe or a suppression is committed first, and then moves the person's rows. A ``dot`` that began before it
+  was committed and so couldn't see it holds the row; moving the row waits for it. One that began later sees it.
+* Two claims never wait for each other (``SKIP LOCKED``), and never get the same row.
+* ``claim`` locks its worker's row: ``reap`` can't remove a worker between the check that it lives and its claims.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from mailer.model.ledger import Batch, Outcome, Recipient, RecipientState, SendId, WorkerId
+from mailer.model.people import Subscriber, SubscriberStatus
+from mailer.service.ports import Key
+from mailer.store import statements
+from mailer.store.database import Database, Lock, clean
+from mailer.store.people import BY_KEYS, PERSON, load_persona, person
+from mailer.store.recovery import Recovery
+from mailer.store.send_keys import SendKeys
+
+_REFUSED = {
+    "removed": "the subscriber was removed",
+    "unsubscribed": "unsubscribed",
+    "suppressed": "the address is suppressed",
+}
+
+
+class SqlLedger:
+    """``mailer.service.ports.Ledger``."""
+
+    def __init__(self, database: Database, keys: SendKeys, recovery: Recovery) -> None:
+        self._database, self._keys, self._recovery = database, keys, recovery
+        claims = {
+            "claims": database.given("claims", send="int", position="int", epoch="int"),
+            "same": statements.SAME,
+            "unwanted": statements.UNWANTED,
+        }
+        outcomes = database.given(
+            "outcomes",
+            send="int",
+            position="int",
+            epoch="int",
+            state="text",
+            next_attempt_at="float",
+            code="int",
+            status="text",
+            reply="text",
+        )
+        sql = database.sql
+        self._holder = sql(statements.HOLDER)
+        self._candidates = sql(statements.CANDIDATES, person=PERSON)
+        self._claim = sql(statements.CLAIM, **claims)
+        self._skip = sql(statements.SKIP, reasons=database.given("reasons", send="int", position="int", reason="text"))
+        self._dot = sql(statements.DOT, **claims)
+        self._skip_unwanted = sql(statements.SKIP_UNWANTED, **claims)
+        self._release = sql(statements.RELEASE, **claims)
+        self._settle = sql(statements.SETTLE, outcomes=outcomes, same=statements.SAME, tried=statements.TRIED)
+        self._by_key = sql(BY_KEYS, person=PERSON, keys=database.given("keys", k="text"))
+        self._running_sends = sql("SELECT id, key FROM sends WHERE state = 'running' ORDER BY key")
+        self._batches = sql(statements.BATCHES, first_waiting=statements.FIRST_WAITING)
+
+    def claim(self, send: SendId, first: int, last: int, worker: WorkerId, limit: int, now: float) -> list[Recipient]:
+        with self._database.write() as connection:
+            key = self._keys.find(connection, send)
+            if key is None:
+                return []
+            self._database.lock_shared(connection, Lock.SEND, [key])
+            holder = connection.execute(self._holder, {"worker": worker, "send": key}).scalar()
+            if holder is None:
+                return []
+            monday = _monday(now)
+            place = {"send": key, "first": first, "last": last, "limit": limit, "now": now, "monday": monday}
+            while True:
+                rows = connection.execute(self._candidates, place).all()
+                skipped = [(key, row.position, _REFUSED[why]) for row in rows if (why := _unwanted(row))]
+                if skipped:
+                    values = {"reasons": json.dumps(skipped), "removed": _REFUSED["removed"], "now": now}
+                    connection.execute(self._skip, values)
+                    rows = [row for row in rows if not _unwanted(row)]
+                if rows:
+                    claims = json.dumps([(key, row.position, row.epoch) for row in rows])
+                    connection.execute(self._claim, {"claims": claims, "worker": holder, "now": now})
+                if rows or not skipped:  # all were skipped: there may be more behind them
+                    return self._recipients(connection, send, rows)
+
+    def _recipients(self, connection: Connection, send: SendId, rows: Sequence[Row[Any]]) -> list[Recipient]:
+        wanted = [row.address_key for row in rows if row.address_key is not None and row.persona is None]
+        known: dict[str, Subscriber] = {}
+        if wanted:
+            found = connection.execute(self._by_key, {"keys": json.dumps([[key] for key in wanted])})
+            known = {row.email_key: person(row) for row in found}
+        return [
+            Recipient(send, row.position, row.epoch + 1, row.email, row.attempts, row.first_attempt_at, whom)
+            for row in rows
+            for whom in (_persona(row, known) if row.address_key is not None else person(row, row.referrals),)
+        ]
+
+    def dot(self, claims: Sequence[Key], now: float) -> set[Key]:
+        with self._database.write() as connection:
+            keys = self._found(connection, (send for send, _, _ in claims))
+            rows = sorted((keys[send], position, epoch) for send, position, epoch in claims if send in keys)
+            if not rows:
+                return set()
+            self._database.lock_shared(connection, Lock.SEND, keys.values())
+            values = {"claims": json.dumps(rows), "now": now}
+            granted = {(send, position) for send, position in connection.execute(self._dot, values)}
+            if len(granted) < len(rows):
+                # What is still claimed was refused: for the person's sake, or because the send doesn't run.
+                values = {"claims": json.dumps([r for r in rows if (r[0], r[1]) not in granted]), "now": now}
+                connection.execute(self._skip_unwanted, values)
+                connection.execute(self._release, values)
+            names = {key: send for send, key in keys.items()}
+        return {(names[key], position, epoch) for key, position, epoch in rows if (key, position) in granted}
+
+    def settle(self, outcomes: Sequence[Outcome], now: float) -> None:
+        with self._database.write() as connection:
+            keys = self._found(connection, (outcome.send for outcome in outcomes))
+            ordered = sorted(outcomes, key=lambda one: (one.send, one.position))
+            rows = [_values(keys[one.send], one, now) for one in ordered if one.send in keys]
+            if rows:
+                self._database.lock_shared(connection, Lock.SEND, keys.values())
+                connection.execute(self._settle, {"outcomes": json.dumps(rows), "now": now})
+
+    def release(self, claims: Sequence[Key], now: float) -> None:
+        with self._database.write() as connection:
+            keys = self._found(connection, (send for send, _, _ in claims))
+            rows = sorted((keys[send], position, epoch) for send, position, epoch in claims if send in keys)
+            if rows:
+                self._database.lock_shared(connection, Lock.SEND, keys.values())
+                connection.execute(self._release, {"claims": json.dumps(rows), "now": now})
+
+    def reap(self, now: float, lease: float) -> tuple[int, int]:
+        return self._recovery.reap(now, lease)
+
+    def expire(self, now: float, retry_for: float) -> int:
+        return self._recovery.expire(now, retry_for)
+
+    def unfinished(self, now: float, batch_size: int) -> list[Batch]:
+        with self._database.read() as connection:
+            return [
+                Batch(SendId(send), number * batch_size + 1, (number + 1) * batch_size, round_)
+                for send, key in connection.execute(self._running_sends).all()
+                for number, round_ in connection.execute(
+                    self._batches, {"send": key, "size": batch_size, "now": now}
+                ).all()
+            ]
+
+    def _found(self, connection: Connection, sends: Iterable[SendId]) -> dict[SendId, int]:
+        return {send: key for send in set(sends) if (key := self._keys.find(connection, send)) is not None}
+
+
+def _values(key: int, outcome: Outcome, now: float) -> tuple[object, ...]:
+    due = (outcome.next_attempt_at or now) if outcome.state is RecipientState.DEFERRED else None
+    reply = outcome.reply
+    said = clean(reply.status, 20), clean(reply.text)
+    return key, outcome.position, outcome.epoch, outcome.state, due, reply.code, *said
+
+
+def _unwanted(row: Row[Any]) -> str:
+    """Why a candidate gets no mail; empty when it does. Of test-sends only suppressed addresses are left out."""
+    if row.address_key is None and row.id is None:
+        return "removed"
+    if row.suppressed:
+        return "suppressed"
+    if row.address_key is None and row.subscriber_status != SubscriberStatus.SUBSCRIBED:
+        return "unsubscribed"
+    return ""
+
+
+def _persona(row: Row[Any], known: dict[str, Subscriber]) -> Subscriber:
+    if row.persona is not None:
+        return load_persona(row.persona)
+    return known.get(row.address_key) or Subscriber(id=0, email=row.email)
+
+
+def _monday(now: float) -> float:
+    """The beginning of the ISO week, in UTC."""
+    today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return (today - timedelta(days=today.weekday())).timestamp()

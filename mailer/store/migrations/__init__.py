@@ -1,0 +1,1 @@
+"""Alembic's: the schema, one step a file."""

@@ -1,0 +1,64 @@
+"""A send in figures."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from mailer.model.ledger import RecipientState, Send, Status
+from mailer.store.database import Database
+from mailer.store.statements import UNWANTED
+
+_RATE_SECONDS = 30.0
+
+
+class Figures:
+    """Counts over the ledger; the caller's transaction makes them one moment's."""
+
+    def __init__(self, database: Database) -> None:
+        self._counts = database.sql(
+            """SELECT state, count(*), sum(CASE WHEN updated_at > :since THEN 1 ELSE 0 END), min(next_attempt_at)
+            FROM recipients WHERE send = :send GROUP BY state"""
+        )
+        self._left = database.sql(
+            """SELECT count(*) FROM subscribers s JOIN recipients r ON r.send = :send AND r.subscriber = s.id
+            WHERE s.unsubscribed_at >= :since AND r.state = 'sent'"""
+        )
+        self._waiting = database.sql(
+            """SELECT CASE WHEN {unwanted} THEN 1 ELSE 0 END AS skipped, count(*) AS people
+            FROM recipients r {by_unfinished}
+            WHERE r.send = :send AND r.open_epoch IS NOT NULL AND r.state IN ({can_claim}) GROUP BY skipped""",
+            unwanted=UNWANTED,
+        )
+
+    def waiting(self, connection: Connection, send: Send) -> tuple[int, int]:
+        """Of the pending and deferred: how many would be sent if the send ran now, and how many skipped."""
+        found = connection.execute(self._waiting, {"send": send.key})
+        by_fate = {row.skipped: row.people for row in found}
+        return by_fate.get(0, 0), by_fate.get(1, 0)
+
+    def status(self, connection: Connection, send: Send, now: float) -> Status:
+        """``unsubscribed``: people this send reached who have left since it began."""
+        counts = dict.fromkeys(RecipientState, 0)
+        sent_lately, next_attempt_at = 0, None
+        for state, count, recent, due in connection.execute(
+            self._counts, {"send": send.key, "since": now - _RATE_SECONDS}
+        ):
+            counts[RecipientState(state)] = count
+            if state == RecipientState.SENT:
+                sent_lately = recent
+            if state == RecipientState.DEFERRED:
+                next_attempt_at = due
+        # A send that began a moment ago has had less time than the window.
+        window = min(_RATE_SECONDS, max(now - (send.started_at or now), 1.0))
+        left = 0
+        if send.started_at is not None:
+            left = connection.execute(self._left, {"send": send.key, "since": send.started_at}).scalar_one()
+        return Status(
+            send=send,
+            counts=counts,
+            bounced=0,
+            complained=0,
+            unsubscribed=left,
+            rate_per_second=sent_lately / window,
+            next_attempt_at=next_attempt_at,
+        )

@@ -1,0 +1,193 @@
+"""The people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import Connection
+
+from mailer.model.people import Subscriber
+from mailer.service.ports import Change, Incoming, Leader
+from mailer.store.database import Database, Lock, clean
+from mailer.store.people import BY_KEYS, PERSON, REACHABLE, dump_attributes, person
+
+_PAGE = 1000
+_FIELDS = ("first_name", "last_name", "language", "timezone")
+_LONGEST = 10_000
+_STORED = (*_FIELDS, "attributes")
+_SKIPPING = """
+    state = CASE WHEN state IN ({can_skip}) THEN 'skipped' ELSE state END,
+    worker = CASE WHEN state IN ({can_skip}) THEN NULL ELSE worker END,
+    next_attempt_at = CASE WHEN state IN ({can_skip}) THEN NULL ELSE next_attempt_at END,
+    updated_at = CASE WHEN state IN ({can_skip}) THEN :now ELSE updated_at END"""
+
+
+class SqlSubscribers:
+    """``mailer.service.ports.Subscribers``.
+
+    What ends somebody's mail is done in two transactions: first it is committed, then the rows that wait are moved. A
+    claim or a dot that saw the person as they were before holds their row, and the second transaction waits for it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        sql, given = database.sql, database.given
+        columns = ("email_key", "email", *_STORED)
+        rows = given("rows", **dict.fromkeys(columns, "text"))
+        self._by_keys = sql(BY_KEYS, person=PERSON, keys=given("keys", k="text"))
+        self._insert = sql(
+            """INSERT INTO subscribers ({columns}, status, created_at, confirmed_at, updated_at)
+            SELECT {columns}, 'subscribed', :now, :now, :now FROM {rows} AS g""",
+            columns=", ".join(columns),
+            rows=rows,
+        )
+        self._update = sql(
+            """UPDATE subscribers SET {changes}, updated_at = :now FROM {rows} AS g
+            WHERE subscribers.email_key = g.email_key""",
+            changes=", ".join(f"{name} = g.{name}" for name in _STORED),
+            rows=rows,
+        )
+        self._new_names = sql(
+            "INSERT INTO attribute_names (name) SELECT n FROM {names} AS g WHERE true ON CONFLICT DO NOTHING",
+            names=given("names", n="text"),
+        )
+        self._names = sql("SELECT name FROM attribute_names ORDER BY name")
+        self._delete = sql("DELETE FROM subscribers WHERE id = :id")
+        # Addresses go; what happened stays. A test-send's rows are found by address, and by whom they show.
+        self._forget = [
+            sql(
+                """UPDATE recipients SET subscriber = NULL, email = '', {skipping}
+                WHERE subscriber = :id AND send IN (SELECT key FROM sends)""",
+                skipping=_SKIPPING,
+            ),
+            sql(
+                """UPDATE recipients SET address_key = '', email = '', persona = NULL, {skipping}
+                WHERE address_key = :key AND send IN (SELECT key FROM sends WHERE kind = 'test')""",
+                skipping=_SKIPPING,
+            ),
+            sql(
+                """UPDATE recipients SET persona = NULL
+                WHERE {persona_id} = :id AND send IN (SELECT key FROM sends WHERE kind = 'test')"""
+            ),
+        ]
+        self._unsubscribe = sql(
+            """UPDATE subscribers SET status = 'unsubscribed', unsubscribed_at = :now, updated_at = :now
+            WHERE id = :id AND status <> 'unsubscribed'"""
+        )
+        self._skip = sql(
+            """UPDATE recipients SET state = 'skipped', worker = NULL, next_attempt_at = NULL, reply = 'unsubscribed',
+                updated_at = :now
+            WHERE subscriber = :id AND state IN ({can_skip})
+                AND send IN (SELECT key FROM sends WHERE state IN ({active_sends}))"""
+        )
+        self._each = {
+            reachable: sql(
+                "SELECT {person} FROM subscribers s WHERE s.id > :after {only} ORDER BY s.id LIMIT :page",
+                person=PERSON,
+                only=f"AND {REACHABLE}" if reachable else "",
+            )
+            for reachable in (False, True)
+        }
+        self._count = sql("SELECT count(*) FROM subscribers s WHERE {reachable}", reachable=REACHABLE)
+        self._leaders = sql(
+            """SELECT s.first_name, s.email, l.brought
+            FROM subscribers s JOIN (
+                SELECT referrer_id, count(*) AS brought, max(confirmed_at) AS reached FROM subscribers
+                WHERE referrer_id IS NOT NULL AND confirmed_at >= :since AND confirmed_at < :until
+                GROUP BY referrer_id) AS l ON l.referrer_id = s.id
+            ORDER BY l.brought DESC, l.reached, s.id LIMIT :limit"""
+        )
+
+    def upsert(self, rows: Sequence[Incoming], now: float) -> list[Change]:
+        with self._database.write() as connection:
+            self._database.lock(connection, Lock.PEOPLE)
+            known = self._known(connection, {row.key for row in rows})
+            before = dict(known)
+            answers: list[Change] = []
+            for row in rows:
+                old = known.get(row.key)
+                new = _merged(old, row)
+                answers.append("added" if old is None else "unchanged" if new == old else "updated")
+                known[row.key] = new
+            added = [_values(key, s) for key, s in known.items() if key not in before]
+            changed = [_values(key, s) for key, s in known.items() if key in before and before[key] != s]
+            for statement, values in ((self._insert, added), (self._update, changed)):
+                if values:
+                    connection.execute(statement, {"rows": json.dumps(values), "now": now})
+            names = sorted({name for row in rows for name in row.attributes or ()})
+            if names:
+                connection.execute(self._new_names, {"names": json.dumps([[name] for name in names])})
+        return answers
+
+    def find(self, key: str) -> Subscriber | None:
+        with self._database.read() as connection:
+            return self._known(connection, {key}).get(key)
+
+    def remove(self, key: str, now: float) -> bool:
+        found = self.find(key)
+        if found is None:
+            return False
+        values = {"id": found.id, "key": key, "now": now}
+        for _ in range(2):  # the second time finds rows that a send wrote meanwhile
+            with self._database.write() as connection:
+                for statement in self._forget:
+                    connection.execute(statement, values)
+                connection.execute(self._delete, values)
+        return True
+
+    def unsubscribe(self, subscriber: int, now: float) -> bool:
+        values = {"id": subscriber, "now": now}
+        with self._database.write() as connection:
+            changed = connection.execute(self._unsubscribe, values).rowcount > 0
+        with self._database.write() as connection:
+            connection.execute(self._skip, values)
+        return changed
+
+    def each(self, *, reachable: bool = False) -> Iterator[Subscriber]:
+        after = 0
+        while True:
+            with self._database.read() as connection:
+                page = [
+                    person(row) for row in connection.execute(self._each[reachable], {"after": after, "page": _PAGE})
+                ]
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].id
+
+    def count(self) -> int:
+        with self._database.read() as connection:
+            return int(connection.execute(self._count).scalar_one())
+
+    def attribute_names(self) -> list[str]:
+        with self._database.read() as connection:
+            return list(connection.execute(self._names).scalars())
+
+    def leaders(self, since: float, until: float, limit: int) -> list[Leader]:
+        with self._database.read() as connection:
+            rows = connection.execute(self._leaders, {"since": since, "until": until, "limit": limit})
+            return [Leader(row.first_name or _masked(row.email), row.brought) for row in rows]
+
+    def _known(self, connection: Connection, keys: set[str]) -> dict[str, Subscriber]:
+        rows = connection.execute(self._by_keys, {"keys": json.dumps([[key] for key in sorted(keys)])})
+        return {row.email_key: person(row) for row in rows}
+
+
+def _merged(old: Subscriber | None, row: Incoming) -> Subscriber:
+    """What is there, with what the row brings."""
+    base = old or Subscriber(id=0, email=clean(row.email, _LONGEST))
+    brought = {name: clean(value, _LONGEST) for name in _FIELDS if (value := getattr(row, name)) is not None}
+    attributes = {name: clean(value, _LONGEST) for name, value in (row.attributes or {}).items()}
+    fields = {name: getattr(base, name) for name in _FIELDS} | brought
+    return Subscriber(base.id, base.email, **fields, attributes={**base.attributes, **attributes}, status=base.status)
+
+
+def _values(key: str, subscriber: Subscriber) -> list[str]:
+    fields = [getattr(subscriber, name) for name in _FIELDS]
+    return [key, subscriber.email, *fields, dump_attributes(subscriber.attributes)]
+
+
+def _masked(email: str) -> str:
+    """``a…@example.com``"""
+    return f"{email[:1]}…@{email.rpartition('@')[2]}"

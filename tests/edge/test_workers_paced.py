@@ -1,0 +1,79 @@
+"""Rates of relays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from mailer.model.ledger import Reply
+from mailer.model.settings import Relay
+from mailer.service.ports import Refused
+from mailer.smtp.capture import Capture
+from mailer.smtp.connect import place
+from mailer.smtp.pool import RelayPool
+from mailer.wire.envelope import Envelope
+from workers.paced import PacedRelays
+
+MAIL = Envelope("a@example.com", "b@example.com", b"Subject: x\r\n\r\nx\r\n")
+
+
+class Line:
+    """A connection, a pool of it, and a pace, that write down what is asked of them."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.calls: list[object] = []
+
+    async def offer(self, envelope: Envelope) -> Refused | None:
+        self.calls.append("offer")
+        return None
+
+    async def dot(self) -> Reply:
+        return Reply(250)
+
+    def drop(self) -> None:
+        self.calls.append("drop")
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Line]:
+        yield self
+
+    async def close(self) -> None:
+        self.calls.append("close")
+
+    async def take(self, name: str, per_second: float) -> float:
+        self.calls.append((name, per_second))
+        return 0.0
+
+
+async def test_relay_with_a_rate() -> None:
+    """Each message takes its place in the line of its relay before it is offered."""
+    line = Line("ses")
+    relays = PacedRelays(line, line, {"ses": 14.0})
+    async with relays.connection() as connection:
+        for _ in range(2):
+            assert await connection.offer(MAIL) is None
+            assert (await connection.dot()).code == 250
+        connection.drop()
+    assert line.calls == [("ses", 14.0), "offer", ("ses", 14.0), "offer", "drop"]
+
+
+async def test_relay_without_a_rate() -> None:
+    """A relay without a rate is asked at once."""
+    line = Line("other")
+    relays = PacedRelays(line, line, {"ses": 14.0})
+    async with relays.connection() as connection:
+        await connection.offer(MAIL)
+    await relays.close()
+    assert line.calls == ["offer", "close"]
+
+
+async def test_relay_of_a_connection(tmp_path: Path) -> None:
+    """A real connection is known to be its relay's, so that the rate in the settings meets the right messages."""
+    async with Capture(tmp_path) as capture:
+        relay = Relay(name="ses", host="127.0.0.1", port=capture.port, security="none")
+        pool = RelayPool([relay])
+        async with pool.connection() as connection:
+            assert connection.where == place(relay)
+        await pool.close()

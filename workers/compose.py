@@ -1,0 +1,92 @@
+"""Builds a worker from the settings: the one place where its edges are chosen."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import socket
+import time
+from functools import partial
+
+from mailer.config import Loaded, ensure_data_dir
+from mailer.config.facts import send_facts
+from mailer.model.ledger import Send, WorkerId
+from mailer.model.settings import Delivery, Relay, Settings
+from mailer.queue.arq_queue import connect
+from mailer.queue.pace import connect_pace
+from mailer.service.deliver import Assemble, Chance, Deliverer
+from mailer.service.ports import Queue, Store
+from mailer.service.reconcile import queue_unfinished, settle_overdue
+from mailer.smtp.capture import Capture
+from mailer.smtp.connect import place
+from mailer.smtp.pool import RelayPool
+from mailer.store import open_store
+from mailer.wire.freeze import freeze
+from workers.paced import PacedRelays
+from workers.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+CAPTURED = "captured"
+"""Folder in the data directory where mail goes while no relay is configured."""
+
+
+def batches_at_once(settings: Settings) -> int:
+    """How many batches a worker delivers at a time: enough that no connection waits while one of them ends."""
+    connections = sum(relay.connections for relay in settings.relays)
+    return min(2 + max(connections, 8) // 16, 32)
+
+
+async def open_runtime(loaded: Loaded, redis_url: str) -> Runtime:
+    """A worker's parts, opened but not started. Raises ``MailerError``."""
+    settings = loaded.settings
+    ensure_data_dir(loaded)
+    store = await asyncio.to_thread(open_store, loaded.store_url, create=loaded.store_url.startswith("sqlite:"))
+    queue, pace = connect(redis_url), connect_pace(redis_url)
+    relays, stop_capture = settings.relays, _nothing
+    if not relays:
+        capture = Capture(loaded.data_dir / CAPTURED)
+        relays, stop_capture = (_captured(await capture.start()),), capture.stop
+        log.warning("no relay is configured: mail is captured as files in %s", loaded.data_dir / CAPTURED)
+    rates = {place(relay): relay.rate for relay in relays if relay.rate is not None}
+    deliverer = Deliverer(
+        store,
+        PacedRelays(RelayPool(relays), pace, rates),
+        partial(_freeze, store, loaded),
+        Chance(time.time, random.random, _new_worker),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        retry_after=settings.delivery.retry_after,
+    )
+    return Runtime(
+        deliverer,
+        partial(_reconcile, store, queue, settings.delivery),
+        at_once=batches_at_once(settings),
+        close_last=(stop_capture, queue.close, pace.close, partial(asyncio.to_thread, store.close)),
+    )
+
+
+async def _reconcile(store: Store, queue: Queue, delivery: Delivery) -> None:
+    """A round of the reconciler."""
+    now = time.time()
+    await asyncio.to_thread(settle_overdue, store, delivery, now)
+    await queue_unfinished(store, queue, delivery, now)
+
+
+def _freeze(store: Store, loaded: Loaded, send: Send) -> Assemble:
+    return freeze(store.issues.get(send.artefact), send_facts(loaded, send)).assemble
+
+
+def _new_worker() -> WorkerId:
+    return WorkerId(f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _captured(port: int) -> Relay:
+    return Relay(name=CAPTURED, host="127.0.0.1", port=port, security="none")
+
+
+async def _nothing() -> None:
+    return
