@@ -56,7 +56,7 @@ def _arguments() -> argparse.Namespace:
 def _configure(home: Path, port: int, store: str) -> None:
     database = f'[store]\nurl = "{store}"\n' if store else ""
     (home / "mailer.toml").write_text(
-        '[publication]\nname = "Bench"\nfrom = "Bench <bench@example.com>"\nlanguage = "de"\ntimezone = "Europe/Berlin"\n'
+        '[publication]\nname = "Bench"\nfrom = "Bench <bench@example.com>"\nlanguage = "de"\n'
         f'{database}[[relays]]\nhost = "127.0.0.1"\nport = {port}\nsecurity = "none"\n'
     )
 

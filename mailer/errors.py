@@ -46,6 +46,10 @@ class StoreError(MailerError):
     """The database can't be reached, is of another version, or refuses what was asked."""
 
 
+class StoreUnavailable(StoreError):
+    """The database can't be used right now (locked, full, gone); the same call may succeed later."""
+
+
 class QueueError(MailerError):
     """Redis can't be reached or started."""
 

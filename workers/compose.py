@@ -9,6 +9,7 @@ import random
 import secrets
 import socket
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from mailer.config import Loaded, ensure_data_dir
@@ -40,6 +41,16 @@ def batches_at_once(settings: Settings) -> int:
     return min(2 + max(connections, 8) // 16, 32)
 
 
+def rows_at_once(relays: Sequence[Relay]) -> int:
+    """How many rows a delivery claims at a time: enough to keep the connections busy, and not more than about ten
+    seconds' worth where rates are set, so that another send's turn comes."""
+    rows = 2.0 * sum(relay.connections for relay in relays)
+    rates = [relay.rate for relay in relays]
+    if all(rates):
+        rows = min(rows, 10 * sum(rate for rate in rates if rate))
+    return max(2, min(round(rows), 256))
+
+
 async def open_runtime(loaded: Loaded, redis_url: str) -> Runtime:
     """A worker's parts, opened but not started. Raises ``MailerError``."""
     settings = loaded.settings
@@ -60,6 +71,7 @@ async def open_runtime(loaded: Loaded, redis_url: str) -> Runtime:
         host=socket.gethostname(),
         pid=os.getpid(),
         retry_after=settings.delivery.retry_after,
+        chunk=rows_at_once(relays),
     )
     return Runtime(
         deliverer,

@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from mailer.model.ledger import Reply
-from mailer.service.ports import Connection, Pace, Refused, Relays
-from mailer.wire.envelope import Envelope
+from mailer.service.ports import Connection, Pace, Relays
+
+SHORT = 0.05
+"""Seconds that a connection may be held while its turn comes; a longer wait would let it go stale."""
 
 
 class PacedRelays:
-    """``ports.Relays`` over others: a message is offered when its relay's next place in line has come.
+    """``ports.Relays`` over others: a connection is lent when its relay's next place in line has come.
 
-    ``rates``: messages per second by ``Connection.where``, of the relays that have a rate. Whoever waits holds a
-    connection, so that no more wait than connections are open.
+    ``rates``: messages per second by ``Connection.where``, of the relays that have a rate.
     """
 
     def __init__(self, relays: Relays, pace: Pace, rates: Mapping[str, float]) -> None:
@@ -23,29 +23,25 @@ class PacedRelays:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
+        """See the port. Comes back when the place in line has come; nobody holds a connection that waits for longer."""
+        paid = ""
+        while True:
+            async with self._relays.connection() as connection:
+                rate = self._rates.get(connection.where)
+                wait = 0.0
+                if rate is not None and connection.where != paid:
+                    wait = await self._pace.take(connection.where, rate)
+                    paid = connection.where
+                if wait < SHORT:
+                    await asyncio.sleep(wait)
+                    yield connection
+                    return
+            await asyncio.sleep(wait)
+
+    async def reach(self) -> None:
         """See the port."""
-        async with self._relays.connection() as connection:
-            rate = self._rates.get(connection.where)
-            yield connection if rate is None else _Paced(connection, self._pace, rate)
+        await self._relays.reach()
 
     async def close(self) -> None:
         """See the port."""
         await self._relays.close()
-
-
-class _Paced:
-    """A connection that waits before each message."""
-
-    def __init__(self, connection: Connection, pace: Pace, rate: float) -> None:
-        self._connection, self._pace, self._rate = connection, pace, rate
-        self.where = connection.where
-
-    async def offer(self, envelope: Envelope) -> Refused | None:
-        await asyncio.sleep(await self._pace.take(self.where, self._rate))
-        return await self._connection.offer(envelope)
-
-    async def dot(self) -> Reply:
-        return await self._connection.dot()
-
-    def drop(self) -> None:
-        self._connection.drop()

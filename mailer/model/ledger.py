@@ -118,14 +118,14 @@ class Send:
 class Batch:
     """Unfinished work of a send: the ledger's rows ``first`` to ``last``, both included.
 
-    ``round`` is the greatest epoch of the rows that wait in it: a batch to be queued again has another round, and so
-    another job id, whenever rows came back to it.
+    ``round`` differs whenever rows may have come back to it, and so does the id of its job: it is made of the number of
+    workers that died while the send ran, and of the greatest epoch of the rows that wait.
     """
 
     send: SendId
     first: int
     last: int
-    round: int
+    round: str
 
 
 @dataclass(frozen=True, slots=True)

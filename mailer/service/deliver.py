@@ -43,11 +43,11 @@ log = logging.getLogger(__name__)
 BEAT = 5.0
 """Seconds between two heartbeats."""
 
-LEASE = 20.0
-"""Seconds without a heartbeat after which a worker is taken for dead."""
+LEASE = 10.0
+"""Seconds without a heartbeat after which a worker is suspected to be dead."""
 
-CHUNK = 64
-"""Rows claimed at once: what a crash makes others wait a lease for."""
+GRACE = 6.0
+"""Seconds more after which it is taken for dead: a living one beats in between. Longer than ``BEAT``."""
 
 TURN = 20.0
 """Seconds after which a job hands over: short jobs, since arq runs a lost one again only after the longest."""
@@ -82,17 +82,22 @@ class Deliverer:
         host: str,
         pid: int,
         retry_after: float,
+        chunk: int,
     ) -> None:
+        """``retry_after``: seconds after a first 4xx. ``chunk``: rows claimed at once."""
         self._store, self._relays, self._freeze, self._chance = store, relays, freeze, chance
-        self._host, self._pid, self._retry_after = host, pid, retry_after
+        self._host, self._pid, self._retry_after, self._chunk = host, pid, retry_after, chunk
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
-        self._dots: Group[Key] = Group(lambda keys: store.ledger.dot(keys, chance.now()), self._thread)
-        self._outcomes: Group[Outcome] = Group(self._write_outcomes, self._thread)
-        self._releases: Group[Key] = Group(self._write_releases, self._thread)
+        # Of its own: a long transaction for one send must not look like the worker's death.
+        self._heart_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="heart")
+        self._writes: Group[_Dot | _Release | Outcome] = Group(self._write, self._thread)
         self._frozen: dict[SendId, Assemble] = {}
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[Key, asyncio.Task[None]] = {}
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._strays: set[Key] = set()
         self._heart: asyncio.Task[None] | None = None
         self._draining = asyncio.Event()
+        self._closed = False
         self.worker = chance.new_worker()
 
     async def start(self) -> None:
@@ -107,16 +112,19 @@ class Deliverer:
         """
         turn_ends = self._chance.now() + TURN
         while not self._draining.is_set():
-            send = await self._db(self._store.sends.get, send_id)
+            send = await self._db(lambda: self._store.sends.get(send_id))
             if send.state is not SendState.RUNNING or not await self._relay_answers():
                 return False
-            claims: list[Recipient] = await self._db(
-                self._store.ledger.claim, send_id, first, last, self.worker, CHUNK, self._chance.now()
+            assemble = await self._assembler(send)
+            if assemble is None:
+                return False
+            claims = await self._db(
+                lambda: self._store.ledger.claim(send_id, first, last, self.worker, self._chunk, self._chance.now())
             )
             if not claims:
-                await self._db(self._store.sends.finish, self._chance.now())
+                await self._db(lambda: self._store.sends.finish(self._chance.now()))
                 return False
-            await self._work(claims, await self._assembler(send))
+            await self._work(claims, assemble)
             if self._chance.now() > turn_ends:
                 return True
         return False
@@ -124,133 +132,218 @@ class Deliverer:
     def drain(self) -> None:
         """No new claims; what hasn't begun is given back."""
         self._draining.set()
+        for task in self._waiting:
+            task.cancel()
 
     async def close(self) -> None:
-        """Drains, waits for all that is under way, and retires the worker. Needs no time limit: the dot has one."""
+        """Drains, waits for all that is under way, and retires the worker. Needs no time limit: the dot has one.
+
+        Does nothing the second time.
+        """
+        if self._closed:
+            return
+        self._closed = True
         self.drain()
         while self._under_way:
-            await asyncio.wait(self._under_way)
+            await asyncio.wait(self._under_way.values())
         if self._heart is not None:
             self._heart.cancel()
             await asyncio.wait([self._heart])
-            await self._db(self._store.workers.retire, self.worker, self._chance.now())
+            await self._db(lambda: self._store.workers.retire(self.worker, self._chance.now()))
         await self._relays.close()
+        self._heart_thread.shutdown()
         self._thread.shutdown()
 
     # --- one recipient ------------------------------------------------------------------------------------------------
 
     async def _work(self, claims: Sequence[Recipient], assemble: Assemble) -> None:
-        tasks = [asyncio.create_task(self._one_surely(claim, assemble)) for claim in claims]
-        self._under_way.update(tasks)
-        for task in tasks:
-            task.add_done_callback(self._under_way.discard)
-        await asyncio.wait(tasks)
+        tasks = {_key(claim): asyncio.create_task(self._one(_Flight(claim), assemble)) for claim in claims}
+        self._under_way |= tasks
+        await asyncio.wait(tasks.values())
 
-    async def _one_surely(self, claim: Recipient, assemble: Assemble) -> None:
-        """No claim is left behind by a defect of ours: before the dot it is given back, after it, it is in doubt."""
+    async def _one(self, flight: _Flight, assemble: Assemble) -> None:
+        """From the claim to the settled outcome. The connection is given back before the outcome is written; see
+        ``_write`` for why that keeps the bound on what a crash leaves in doubt."""
+        claim = flight.claim
         try:
-            await self._one(claim, assemble)
-        except Exception:
+            outcome = await self._through_a_relay(flight, assemble)
+        except Exception as error:
             log.exception("delivery %s:%d failed in a way nobody foresaw", claim.send, claim.position)
-            lost = Reply(0, "", "mailer failed between the dot and its reply; see the worker's log")
-            await self._releases.submit(_key(claim))  # acts on a claimed row only
-            await self._outcomes.submit(  # acts on a dotted row only
-                Outcome(claim.send, claim.position, claim.epoch, RecipientState.IN_DOUBT, lost)
-            )
-
-    async def _one(self, claim: Recipient, assemble: Assemble) -> None:
+            reply = Reply(0, "", f"mailer failed ({type(error).__name__}); its log says more")
+            outcome = self._lost(claim, reply) if flight.dot_out else self._later(claim, reply)
         try:
-            envelope = assemble(claim)
-        except MailerError as error:
-            await self._settle(claim, RecipientState.CLAIMED, Event.REFUSE, Reply(0, "", str(error)))
-            return
-        begun = False
+            await self._writes.submit(_Release(_key(claim)) if outcome is None else outcome)
+        finally:
+            del self._under_way[_key(claim)]
+
+    async def _through_a_relay(self, flight: _Flight, assemble: Assemble) -> Outcome | None:
+        """None: it hasn't begun, or was refused by the ledger, and the claim can be given back."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting.add(task)
         try:
             async with self._relays.connection() as connection:
-                if not self._draining.is_set():
-                    begun = True
-                    await self._transact(connection, claim, envelope)
-        except RelayError as error:
-            if begun:
-                await self._settle(claim, RecipientState.CLAIMED, Event.DEFER, Reply(0, "", str(error)))
-                return
-        if not begun:
-            await self._releases.submit(_key(claim))
+                self._waiting.discard(task)
+                return await self._transact(connection, flight, assemble)
+        except (RelayError, asyncio.CancelledError):
+            if task not in self._waiting:
+                raise
+            return None
+        finally:
+            self._waiting.discard(task)
 
-    async def _transact(self, connection: Connection, claim: Recipient, envelope: Envelope) -> None:
-        """From MAIL to the settled outcome. Raises ``RelayError`` only before the compare-and-set."""
-        refused = await connection.offer(envelope)
+    async def _transact(self, connection: Connection, flight: _Flight, assemble: Assemble) -> Outcome | None:
+        claim = flight.claim
+        try:
+            refused = await connection.offer(assemble(claim))
+        except RelayError as error:
+            return self._later(claim, Reply(0, "", str(error)))
+        except MailerError as error:
+            return self._outcome(claim, RecipientState.CLAIMED, Event.REFUSE, Reply(0, "", str(error)))
         if refused is not None:
-            await self._refused(claim, refused)
-            return
-        if not await self._dots.submit(_key(claim)):
+            return await self._refused(claim, refused)
+        if not await self._granted(_key(claim)):
             connection.drop()
-            return
+            return None
+        flight.dot_out = True
         try:
             reply = await connection.dot()
-            event = event_of(reply)
         except DotNotSent as error:
-            event, reply = Event.DEFER, Reply(0, "", str(error))
+            return self._outcome(claim, RecipientState.DOTTED, Event.DEFER, Reply(0, "", str(error)))
         except RelayError as error:
-            event, reply = Event.LOSE, Reply(0, "", str(error))
-        await self._settle(claim, RecipientState.DOTTED, event, reply)
+            return self._lost(claim, Reply(0, "", str(error)))
+        return self._outcome(claim, RecipientState.DOTTED, event_of(reply), reply)
 
-    async def _refused(self, claim: Recipient, refused: Refused) -> None:
+    async def _granted(self, key: Key) -> bool:
+        """Whether the dot may go out now. An answer that is old (we were stopped, and may have been taken for dead
+        meanwhile) is asked for again."""
+        while True:
+            asked_at = self._chance.now()
+            if not await self._writes.submit(_Dot(key)):
+                return False
+            if abs(self._chance.now() - asked_at) < LEASE / 2:
+                return True
+
+    async def _refused(self, claim: Recipient, refused: Refused) -> Outcome | None:
         event = event_of(refused.reply)
         if refused.phase == "mail" and event is Event.REFUSE:
-            reason = f"the relay refuses the sender: {refused.reply.code} {refused.reply.text}"
-            log.error("send %s is paused: %s", claim.send, reason)
-            await self._db(self._store.sends.pause, claim.send, reason, self._chance.now())
-            return
-        await self._settle(claim, RecipientState.CLAIMED, event, refused.reply)
+            await self._pause(claim.send, f"the relay refuses the sender: {refused.reply.code} {refused.reply.text}")
+            return None
+        return self._outcome(claim, RecipientState.CLAIMED, event, refused.reply)
 
-    async def _settle(self, claim: Recipient, state: RecipientState, event: Event, reply: Reply) -> None:
-        outcome = settle(claim, state, event, reply, self._chance.now(), self._retry_after, self._chance.jitter())
-        await self._outcomes.submit(outcome)
+    def _later(self, claim: Recipient, reply: Reply) -> Outcome:
+        return self._outcome(claim, RecipientState.CLAIMED, Event.DEFER, reply)
+
+    def _lost(self, claim: Recipient, reply: Reply) -> Outcome:
+        return self._outcome(claim, RecipientState.DOTTED, Event.LOSE, reply)
+
+    def _outcome(self, claim: Recipient, state: RecipientState, event: Event, reply: Reply) -> Outcome:
+        return settle(claim, state, event, reply, self._chance.now(), self._retry_after, self._chance.jitter())
+
+    def _write(self, items: Sequence[_Dot | _Release | Outcome]) -> set[_Dot | _Release | Outcome] | None:
+        """Outcomes before dots: a connection is reused before its last outcome is written, and by this order its next
+        dot isn't granted before. So no more rows are dotted, at any moment, than connections are open."""
+        outcomes = [item for item in items if isinstance(item, Outcome)]
+        releases = [item.key for item in items if isinstance(item, _Release)]
+        dots = [item.key for item in items if isinstance(item, _Dot)]
+        ledger, now = self._store.ledger, self._chance.now
+        if outcomes:
+            ledger.settle(outcomes, now())
+        if releases:
+            ledger.release(releases, now())
+        if not dots:
+            return None
+        granted = ledger.dot(dots, now())
+        return {item for item in items if not isinstance(item, _Dot) or item.key in granted}
 
     # --- around it ----------------------------------------------------------------------------------------------------
 
     async def _relay_answers(self) -> bool:
         """Whether a relay can be used, found out before anything is claimed for it."""
         try:
-            async with self._relays.connection():
-                return True
+            await self._relays.reach()
         except RelayError as error:
             log.warning("no relay can be used, nothing is claimed: %s", error)
+        else:
+            return True
         try:
             await asyncio.wait_for(self._draining.wait(), RELAY_PAUSE)
         except TimeoutError:
             return False
         return False
 
-    async def _assembler(self, send: Send) -> Assemble:
-        """The frozen message of a send. Those of past sends are let go."""
+    async def _assembler(self, send: Send) -> Assemble | None:
+        """The frozen message of a send; those of past sends are let go. None: there is none, and the send is paused."""
         if send.id not in self._frozen:
-            assemble = await self._db(self._freeze, send)
+            try:
+                assemble = await self._db(lambda: self._freeze(send))
+            except MailerError as error:
+                await self._pause(send.id, f"no message can be made: {error}")
+                return None
             self._frozen = {**dict(list(self._frozen.items())[-3:]), send.id: assemble}
         return self._frozen[send.id]
+
+    async def _pause(self, send: SendId, reason: str) -> None:
+        log.error("send %s is paused: %s", send, reason)
+        await self._db(lambda: self._store.sends.pause(send, reason, self._chance.now()))
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(BEAT)
-            if not await self._db(self._store.workers.beat, self.worker, self._chance.now()):
-                log.warning("this worker was taken for dead while it slept; it goes on under a new id")
-                self.worker = self._chance.new_worker()
-                await self._register()
+            try:
+                await self._beat_once()
+            except Exception:
+                log.exception("a heartbeat failed in a way nobody foresaw")
+
+    async def _beat_once(self) -> None:
+        beat = self._store.workers.beat
+        if await self._db(lambda: beat(self.worker, self._chance.now()), self._heart_thread):
+            await self._find_strays()
+            return
+        log.warning("this worker was taken for dead while it slept; it goes on under a new id")
+        self.worker = self._chance.new_worker()
+        await self._register()
 
     async def _register(self) -> None:
-        await self._db(self._store.workers.register, self.worker, self._host, self._pid, self._chance.now())
+        register = self._store.workers.register
+        await self._db(lambda: register(self.worker, self._host, self._pid, self._chance.now()), self._heart_thread)
 
-    def _write_outcomes(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
-        self._store.ledger.settle(outcomes, self._chance.now())
-        return outcomes
+    async def _find_strays(self) -> None:
+        """Rows that are ours in SQL, and that nothing here works on, at two beats in a row: the answer to a claim was
+        lost. As long as we live nobody else frees them."""
+        held = await self._db(lambda: self._store.ledger.held(self.worker), self._heart_thread)
+        strays = held - self._under_way.keys()
+        lost = strays & self._strays
+        self._strays = strays
+        if lost:
+            log.warning("%d claims whose answer got lost are given back", len(lost))
+            why = Reply(0, "", "mailer lost track of it between the dot and its reply")
+            # The first moves a claimed row only, the second a dotted one only.
+            await asyncio.gather(
+                *(self._writes.submit(_Release(key)) for key in lost),
+                *(self._writes.submit(Outcome(*key, RecipientState.IN_DOUBT, why)) for key in lost),
+            )
 
-    def _write_releases(self, keys: Sequence[Key]) -> Sequence[Key]:
-        self._store.ledger.release(keys, self._chance.now())
-        return keys
+    async def _db(self, call: Callable[[], R], thread: ThreadPoolExecutor | None = None) -> R:
+        return await insist(call, thread=thread or self._thread)
 
-    async def _db(self, call: Callable[..., R], *args: object) -> R:
-        return await insist(call, *args, thread=self._thread)
+
+@dataclass(slots=True)
+class _Flight:
+    """A claim under way. ``dot_out``: the final dot may have gone out."""
+
+    claim: Recipient
+    dot_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Dot:
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class _Release:
+    key: Key
 
 
 def _key(claim: Recipient) -> Key:

@@ -1,19 +1,19 @@
 """Group commit: what many coroutines want written goes out in one transaction.
 
-While one transaction runs in the thread, further requests gather; the next transaction takes them all. A transaction
-that fails with ``StoreError`` is run again, with growing pauses, until it succeeds: callers wait, nothing is dropped.
+While one transaction runs in the thread, further requests gather; the next transaction takes them all. One that fails
+with ``StoreUnavailable`` is run again, with growing pauses, until it succeeds: callers wait, nothing is dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Executor
 from itertools import chain, repeat
 from typing import Generic, TypeVar
 
-from mailer.errors import StoreError
+from mailer.errors import StoreUnavailable
 
 T = TypeVar("T")
 
@@ -24,9 +24,9 @@ PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Group(Generic[T]):
-    """Writes items in groups by ``write``, which gives those of them that were granted."""
+    """Writes items in groups by ``write``, which gives the set of those that were granted; None: all were."""
 
-    def __init__(self, write: Callable[[Sequence[T]], Collection[T]], thread: Executor, limit: int = 500) -> None:
+    def __init__(self, write: Callable[[Sequence[T]], Set[T] | None], thread: Executor, limit: int = 500) -> None:
         self._write, self._thread, self._limit = write, thread, limit
         self._waiting: list[tuple[T, asyncio.Future[bool]]] = []
         self._writer: asyncio.Task[None] | None = None
@@ -42,28 +42,33 @@ class Group(Generic[T]):
     async def _write_all(self) -> None:
         while self._waiting:
             group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
-            try:
-                granted = await insist(self._write, [item for item, _ in group], thread=self._thread)
-            except Exception as error:
-                for _, written in group:
-                    if not written.done():
-                        written.set_exception(error)
-                continue
-            for item, written in group:
-                if not written.done():
-                    written.set_result(item in granted)
+            await self._write_group(group)
+
+    async def _write_group(self, group: Sequence[tuple[T, asyncio.Future[bool]]]) -> None:
+        try:
+            granted = await insist(lambda: self._write([item for item, _ in group]), thread=self._thread)
+        except Exception as error:
+            if len(group) > 1:  # one of them is at fault: the others are written without it
+                for one in group:
+                    await self._write_group([one])
+            elif not group[0][1].done():
+                group[0][1].set_exception(error)
+            return
+        for item, written in group:
+            if not written.done():
+                written.set_result(granted is None or item in granted)
 
 
 R = TypeVar("R")
 
 
-async def insist(call: Callable[..., R], *args: object, thread: Executor) -> R:
-    """Runs a store call in the thread until it succeeds; only ``StoreError`` is tried again."""
+async def insist(call: Callable[[], R], *, thread: Executor) -> R:
+    """Runs a store call in the thread until it succeeds; only ``StoreUnavailable`` is tried again."""
     loop = asyncio.get_running_loop()
     for pause in chain(PAUSES, repeat(PAUSES[-1])):
         try:
-            return await loop.run_in_executor(thread, call, *args)
-        except StoreError as error:
+            return await loop.run_in_executor(thread, call)
+        except StoreUnavailable as error:
             log.warning("the database can't be used, trying again in %.1f s: %s", pause, error)
             await asyncio.sleep(pause)
     raise AssertionError("the pauses never end")

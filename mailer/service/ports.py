@@ -1,7 +1,7 @@
 """What the use cases need from the edges. The store's methods block; workers call them in a thread.
 
-Every method of the store is one transaction. A database that is locked, full or gone raises ``StoreError`` after the
-transaction is rolled back, so that the caller may do it again.
+Every method of the store is one transaction. A database that is locked, full or gone raises ``StoreUnavailable``; the
+caller may do the same again.
 """
 
 from __future__ import annotations
@@ -197,10 +197,14 @@ class Ledger(Protocol):
     def release(self, claims: Sequence[Key], now: float) -> None:
         """claimed → pending, where the epoch is still the row's."""
 
-    def reap(self, now: float, lease: float) -> tuple[int, int]:
-        """Of workers not heard of for ``lease`` seconds: claimed → pending, dotted → in_doubt; gives both counts.
+    def held(self, worker: WorkerId) -> set[Key]:
+        """What a worker has claimed or dotted and not settled, as SQL knows it."""
 
-        Such a worker's id is dead from then on: its ``beat`` gives False.
+    def reap(self, now: float, lease: float, grace: float = 0.0) -> tuple[int, int]:
+        """Of dead workers: claimed → pending, dotted → in_doubt; gives both counts.
+
+        Dead is a worker not heard of for ``lease`` seconds, and still not ``grace`` seconds after a call that noticed
+        it. Its id is dead from then on: its ``beat`` gives False. Batches of running sends get another round.
         """
 
     def expire(self, now: float, retry_for: float) -> int:
@@ -300,5 +304,8 @@ class Relays(Protocol):
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         """Lends a connection, reused where one is free; waits for a place. Raises ``RelayError`` when no relay can be
         reached. One that was dropped, or lent when an exception passes, is discarded."""
+
+    async def reach(self) -> None:
+        """Returns when a relay can be reached, connecting to one if need be; else raises ``RelayError``."""
 
     async def close(self) -> None: ...

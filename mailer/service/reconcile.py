@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from mailer.model.settings import Delivery
-from mailer.service.deliver import LEASE
+from mailer.service.deliver import GRACE, LEASE
 from mailer.service.ports import Queue, Store
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ def settle_overdue(store: Store, delivery: Delivery, now: float) -> None:
     """What time alone decides: due sends start, dead workers' rows are freed, old deferrals expire, sends finish."""
     for send in store.sends.start_due(now, delivery.freshness):
         log.info("send %s is %s%s", send.id, send.state, f": {send.reason}" if send.reason else "")
-    freed, in_doubt = store.ledger.reap(now, LEASE)
+    freed, in_doubt = store.ledger.reap(now, LEASE, GRACE)
     if freed or in_doubt:
         log.warning("a worker died: %d of its recipients go on, %d are in doubt", freed, in_doubt)
     expired = store.ledger.expire(now, delivery.retry_for)

@@ -49,6 +49,11 @@ class RelayPool:
         finally:
             self._take_back(lane, connection)
 
+    async def reach(self) -> None:
+        """See the port."""
+        async with self.connection():
+            return
+
     async def close(self) -> None:
         """Closes all that is idle and waits for it; what is lent is closed when it comes back."""
         self._closed = True

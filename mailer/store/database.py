@@ -23,12 +23,15 @@ from sqlalchemy import Connection, Engine, TextClause, create_engine, event, tex
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from mailer.errors import StoreError
+from mailer.errors import StoreError, StoreUnavailable
 from mailer.store.dialect import POSTGRESQL, SQLITE, given, statement
 from mailer.store.failures import store_error
 
 LOCK_SECONDS = 30.0
 """How long a transaction waits for another before it gives up."""
+
+IDLE_SECONDS = 10
+"""How long PostgreSQL lets a client that was stopped in the middle of a transaction keep its locks."""
 
 _SQLITE_AT_LEAST = (3, 35, 0)  # UPDATE … FROM, RETURNING
 
@@ -79,7 +82,9 @@ class Database:
                 return
             # Threads of one process take turns here: SQLite's own waiting polls, and isn't fair.
             if not self._turn.acquire(timeout=LOCK_SECONDS):
-                raise StoreError("the database is busy with a long transaction", where=self.where, todo="Try again.")
+                raise StoreUnavailable(
+                    "the database is busy with a long transaction", where=self.where, todo="Try again."
+                )
             try:
                 with self._writing.begin() as connection:
                     yield connection
@@ -101,6 +106,16 @@ class Database:
             hashed = {zlib.crc32(n.encode()) - 2**31 if isinstance(n, str) else n for n in numbers}
             for number in sorted(hashed):
                 connection.exec_driver_sql(f"SELECT {function}({int(kind)}, {number})")
+
+    def analyze(self, connection: Connection, table: str) -> None:
+        """Tells PostgreSQL's planner that a table has changed much; SQLite's statements name their indexes."""
+        if self.dialect == POSTGRESQL:
+            connection.exec_driver_sql(f"ANALYZE {table}")
+
+    def along_index(self, connection: Connection) -> None:
+        """For the rest of the transaction PostgreSQL walks along an index and stops early, and doesn't sort."""
+        if self.dialect == POSTGRESQL:
+            connection.exec_driver_sql("SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off")
 
     def close(self) -> None:
         """Closes all connections."""
@@ -182,7 +197,13 @@ def _postgresql(url: URL) -> Database:
         connect_args={
             "connect_timeout": 10,
             "application_name": "mailer",
-            "options": f"-c lock_timeout={milliseconds} -c client_encoding=UTF8",
+            "options": f"-c lock_timeout={milliseconds} -c client_encoding=UTF8"
+            f" -c idle_in_transaction_session_timeout={IDLE_SECONDS * 1000}"
+            # A host that is gone without a goodbye is noticed, by the server and by us.
+            " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3",
+            "keepalives_idle": 10,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
         },
     )
     return Database(engine, where)

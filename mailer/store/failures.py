@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from mailer.errors import StoreError
+from mailer.errors import StoreError, StoreUnavailable
 
 # Part of the driver's message, in lower case → what is wrong, what to do. The first that fits counts.
 _KNOWN: tuple[tuple[str, str, str], ...] = (
@@ -45,15 +45,21 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
     ("permission denied", "the database user may not do this", "Give it the rights, or look at [store] url."),
 )
 
+_AT_FAULT = (IntegrityError, DataError, ProgrammingError)
+
 
 def store_error(error: SQLAlchemyError | sqlite3.Error, where: str) -> StoreError:
-    """The error as a person should read it. ``where`` is the database's address without the password."""
+    """The error as a person should read it. ``where`` is the database's address without the password.
+
+    ``StoreUnavailable`` unless the statement or its values are at fault, which would be so the next time too.
+    """
+    kind = StoreError if isinstance(error, _AT_FAULT) else StoreUnavailable
     said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     if isinstance(error, PoolTimeout):
-        return StoreError("all connections to the database are in use", where=where, todo="Try again.")
+        return StoreUnavailable("all connections to the database are in use", where=where, todo="Try again.")
     lower = said.lower()
     for part, what, todo in _KNOWN:
         if part in lower:
-            return StoreError(what, where=where, todo=todo)
+            return kind(what, where=where, todo=todo)
     line = next((line.strip() for line in said.splitlines() if line.strip()), type(error).__name__)
-    return StoreError(f"the database says: {line}", where=where)
+    return kind(f"the database says: {line}", where=where)

@@ -68,7 +68,7 @@ class SqlLedger:
         self._release = sql(statements.RELEASE, **claims)
         self._settle = sql(statements.SETTLE, outcomes=outcomes, same=statements.SAME, tried=statements.TRIED)
         self._by_key = sql(BY_KEYS, person=PERSON, keys=database.given("keys", k="text"))
-        self._running_sends = sql("SELECT id, key FROM sends WHERE state = 'running' ORDER BY key")
+        self._running_sends = sql("SELECT id, key, deaths FROM sends WHERE state = 'running' ORDER BY key")
         self._batches = sql(statements.BATCHES, first_waiting=statements.FIRST_WAITING)
 
     def claim(self, send: SendId, first: int, last: int, worker: WorkerId, limit: int, now: float) -> list[Recipient]:
@@ -141,18 +141,22 @@ class SqlLedger:
                 self._database.lock_shared(connection, Lock.SEND, keys.values())
                 connection.execute(self._release, {"claims": json.dumps(rows), "now": now})
 
-    def reap(self, now: float, lease: float) -> tuple[int, int]:
-        return self._recovery.reap(now, lease)
+    def held(self, worker: WorkerId) -> set[Key]:
+        return self._recovery.held(worker)
+
+    def reap(self, now: float, lease: float, grace: float = 0.0) -> tuple[int, int]:
+        return self._recovery.reap(now, lease, grace)
 
     def expire(self, now: float, retry_for: float) -> int:
         return self._recovery.expire(now, retry_for)
 
     def unfinished(self, now: float, batch_size: int) -> list[Batch]:
         with self._database.read() as connection:
+            self._database.along_index(connection)
             return [
-                Batch(SendId(send), number * batch_size + 1, (number + 1) * batch_size, round_)
-                for send, key in connection.execute(self._running_sends).all()
-                for number, round_ in connection.execute(
+                Batch(SendId(send), number * batch_size + 1, (number + 1) * batch_size, f"{deaths}.{epoch}")
+                for send, key, deaths in connection.execute(self._running_sends).all()
+                for number, epoch in connection.execute(
                     self._batches, {"send": key, "size": batch_size, "now": now}
                 ).all()
             ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mailer.model.ledger import SendId, WorkerId
+from mailer.service.ports import Key
 from mailer.store.database import Database, Lock
 
 
@@ -10,7 +12,15 @@ class Recovery:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._bury = database.sql("DELETE FROM workers WHERE beat_at < :since")
+        self._suspect = database.sql(
+            "UPDATE workers SET suspected_at = :now WHERE beat_at < :since AND suspected_at IS NULL"
+        )
+        self._bury = database.sql("DELETE FROM workers WHERE beat_at < :since AND suspected_at <= :until")
+        self._count_death = database.sql("UPDATE sends SET deaths = deaths + 1 WHERE state = 'running'")
+        self._held = database.sql(
+            """SELECT e.id, r.position, r.epoch FROM recipients r {by_touched} JOIN sends e ON e.key = r.send
+            WHERE r.open_epoch > 0 AND r.worker = (SELECT key FROM workers WHERE id = :id)"""
+        )
         held = "worker IS NOT NULL AND worker NOT IN (SELECT key FROM workers)"
         self._anything = database.sql(
             """SELECT EXISTS (SELECT 1 FROM workers WHERE beat_at < :since)
@@ -32,19 +42,38 @@ class Recovery:
             WHERE open_epoch > 0 AND state IN ({can_lose}) AND {held}""",
             held=held,
         )
+        self._due = database.sql(
+            """SELECT EXISTS (SELECT 1 FROM recipients {by_touched}
+            WHERE open_epoch > 0 AND state IN ({can_expire}) AND first_attempt_at <= :until)"""
+        )
         self._expire = database.sql(
             """UPDATE recipients {by_touched} SET state = 'expired', next_attempt_at = NULL, updated_at = :now
             WHERE open_epoch > 0 AND state IN ({can_expire}) AND first_attempt_at <= :until"""
         )
 
-    def reap(self, now: float, lease: float) -> tuple[int, int]:
-        """Removes workers not heard of for ``lease`` seconds and frees what they held: (claimed, dotted)."""
-        since = {"since": now - lease}
+    def held(self, worker: WorkerId) -> set[Key]:
+        """What a worker has claimed or dotted and not settled."""
         with self._database.read() as connection:
-            if not connection.execute(self._anything, since).scalar():
+            return {
+                (SendId(send), position, epoch)
+                for send, position, epoch in connection.execute(self._held, {"id": worker})
+            }
+
+    def reap(self, now: float, lease: float, grace: float) -> tuple[int, int]:
+        """Removes dead workers and frees what they held: (claimed, dotted).
+
+        Dead is who wasn't heard of for ``lease`` seconds, and not for ``grace`` more after that was first noticed: if
+        it was the database that couldn't be used, or a clock that is wrong, a living one beats in between.
+        """
+        values = {"now": now, "since": now - lease, "until": now - grace}
+        with self._database.read() as connection:
+            if not connection.execute(self._anything, values).scalar():
                 return 0, 0
         with self._database.write() as connection:
-            connection.execute(self._bury, since)
+            connection.execute(self._suspect, values)
+            if connection.execute(self._bury, values).rowcount:
+                # A dead worker's jobs look as if they were under way: from here on batches have other job ids.
+                connection.execute(self._count_death)
         return self.orphans(now)
 
     def orphans(self, now: float) -> tuple[int, int]:
@@ -60,5 +89,9 @@ class Recovery:
 
     def expire(self, now: float, retry_for: float) -> int:
         """deferred → expired, where the first attempt was ``retry_for`` seconds ago or earlier."""
+        values = {"now": now, "until": now - retry_for}
+        with self._database.read() as connection:
+            if not connection.execute(self._due, values).scalar():
+                return 0
         with self._database.write() as connection:
-            return connection.execute(self._expire, {"now": now, "until": now - retry_for}).rowcount
+            return connection.execute(self._expire, values).rowcount

@@ -15,6 +15,7 @@ from mailer.store.database import Database, Lock, clean, scalar
 from mailer.store.status import Figures
 
 _PAGE = 1000
+_MANY = 1000
 _COLUMNS = "id, key, slug, kind, state, artefact, audience, date, scheduled_at, started_at, finished_at, reason"
 
 
@@ -61,8 +62,11 @@ class SqlSends:
         self._done = sql(
             "SELECT id FROM sends WHERE state = 'running' AND NOT {open_rows} ORDER BY key", open_rows=open_rows
         )
-        # A row that was in flight while its send was cancelled may have been deferred since.
-        self._leftover = sql("SELECT id FROM sends WHERE state = 'cancelled' AND {open_rows}", open_rows=open_rows)
+        # A row that was in flight while its send was cancelled, or in doubt when it finished, may have been deferred
+        # since, by a reply that came late.
+        self._leftover = sql(
+            "SELECT id FROM sends WHERE state IN ('cancelled', 'finished') AND {open_rows}", open_rows=open_rows
+        )
         self._resend = sql(
             """UPDATE recipients SET state = 'deferred', next_attempt_at = :now, first_attempt_at = NULL,
                 epoch = epoch + 1, updated_at = :now
@@ -122,6 +126,8 @@ class SqlSends:
         if not audience:
             raise nobody(slug)
         connection.execute(self._set_audience, {"key": key, "audience": audience})
+        if audience >= _MANY:
+            self._database.analyze(connection, "recipients")
         return self._find(connection, send)
 
     # --- reading
@@ -228,7 +234,11 @@ class SqlSends:
                     finished.append(send)
         for send in self._ids_of(self._leftover, now):
             with self._database.write() as connection:
-                connection.execute(self._skip, {"send": self._held(connection, send).key, "now": now})
+                found = self._held(connection, send)
+                if found.state is SendState.CANCELLED:
+                    connection.execute(self._skip, {"send": found.key, "now": now})
+                elif found.state is SendState.FINISHED:
+                    self._become(connection, found, SendState.RUNNING)
         return finished
 
     def resolve(self, send: SendId, how: Literal["resend", "sent"], now: float) -> int:

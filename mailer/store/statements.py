@@ -17,8 +17,8 @@ UNWANTED = """(
         r.address_key, (SELECT s.email_key FROM subscribers s WHERE s.id = r.subscriber))))"""
 """Unsubscribed, removed or suppressed. A test-send's row has an ``address_key``, and asks for no subscription."""
 
-TRIED = "(r.state = 'dotted' OR r.state = 'claimed' AND g.code > 0)"
-"""A try counts when it reached the relay: a dot was granted, or the relay refused before it."""
+TRIED = "(r.state = 'dotted' OR r.state = 'claimed' AND (g.code > 0 OR g.state = 'deferred'))"
+"""A try counts when it reached the relay: a dot was granted, or the relay refused or broke off before it."""
 
 HOLDER = """
     SELECT w.key FROM workers w JOIN sends e ON e.key = :send AND e.state = 'running' WHERE w.id = :worker

@@ -6,7 +6,6 @@ from sqlalchemy import Connection
 
 from mailer.model.ledger import RecipientState, Send, Status
 from mailer.store.database import Database
-from mailer.store.statements import UNWANTED
 
 _RATE_SECONDS = 30.0
 
@@ -24,17 +23,21 @@ class Figures:
             WHERE s.unsubscribed_at >= :since AND r.state = 'sent'"""
         )
         self._waiting = database.sql(
-            """SELECT CASE WHEN {unwanted} THEN 1 ELSE 0 END AS skipped, count(*) AS people
+            """SELECT count(*) AS people, sum(CASE
+                    WHEN x.email_key IS NOT NULL THEN 1
+                    WHEN r.address_key IS NULL AND coalesce(s.status, '') <> 'subscribed' THEN 1
+                    ELSE 0 END) AS unwanted
             FROM recipients r {by_unfinished}
-            WHERE r.send = :send AND r.open_epoch IS NOT NULL AND r.state IN ({can_claim}) GROUP BY skipped""",
-            unwanted=UNWANTED,
+            LEFT JOIN subscribers s ON s.id = r.subscriber
+            LEFT JOIN suppressions x ON x.email_key = coalesce(r.address_key, s.email_key)
+            WHERE r.send = :send AND r.open_epoch IS NOT NULL AND r.state IN ({can_claim})"""
         )
 
     def waiting(self, connection: Connection, send: Send) -> tuple[int, int]:
         """Of the pending and deferred: how many would be sent if the send ran now, and how many skipped."""
-        found = connection.execute(self._waiting, {"send": send.key})
-        by_fate = {row.skipped: row.people for row in found}
-        return by_fate.get(0, 0), by_fate.get(1, 0)
+        found = connection.execute(self._waiting, {"send": send.key}).one()
+        unwanted = found.unwanted or 0
+        return found.people - unwanted, unwanted
 
     def status(self, connection: Connection, send: Send, now: float) -> Status:
         """``unsubscribed``: people this send reached who have left since it began."""

@@ -13,9 +13,10 @@ class SqlWorkers:
     def __init__(self, database: Database, recovery: Recovery) -> None:
         self._database, self._recovery = database, recovery
         self._register = database.sql(
-            "INSERT INTO workers (id, host, pid, started_at, beat_at) VALUES (:id, :host, :pid, :now, :now)"
+            """INSERT INTO workers (id, host, pid, started_at, beat_at) VALUES (:id, :host, :pid, :now, :now)
+            ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at"""
         )
-        self._beat = database.sql("UPDATE workers SET beat_at = :now WHERE id = :id")
+        self._beat = database.sql("UPDATE workers SET beat_at = :now, suspected_at = NULL WHERE id = :id")
         self._retire = database.sql("DELETE FROM workers WHERE id = :id")
         self._alive = database.sql("SELECT count(*) FROM workers WHERE beat_at >= :since")
 

@@ -273,5 +273,3 @@ def test_unfinished_only_running(store: SqlStore) -> None:
     assert [b.round for b in store.ledger.unfinished(NOW + 60, 10)] == [1]
     store.sends.pause(send, "", NOW)
     assert store.ledger.unfinished(NOW + 60, 10) == []
-
-

@@ -17,9 +17,8 @@ from alembic.script import ScriptDirectory
 from mailer.delivery.states import UNFINISHED
 from mailer.errors import StoreError
 from mailer.model.ledger import RecipientState as S
-from mailer.store import migrate, open_store
 from mailer.store import database as database_module
-from mailer.store import schema
+from mailer.store import migrate, open_store, schema
 from mailer.store.database import clean
 from tests.contract.store_cases import NOW, counts, dotted, people, settle, started
 from tests.servers.postgres import PostgresServer

@@ -77,8 +77,10 @@ def test_stop_is_exact(store: SqlStore, how: str) -> None:
     for number in range(ROUNDS):
         send = started(store, slug=f"kw{number}").id
         claims = keys(claim(store, send))
-        stop = (lambda s=send: store.sends.pause(s, "", NOW)) if how == "pause" else (
-            lambda s=send: store.sends.cancel(s, NOW)
+        stop = (
+            (lambda s=send: store.sends.pause(s, "", NOW))
+            if how == "pause"
+            else (lambda s=send: store.sends.cancel(s, NOW))
         )
         before, after = dots_until(store, claims, stop)
         assert after == set()

@@ -62,7 +62,7 @@ async def test_arq_runs_it(queue: ArqQueue, client: ArqRedis) -> None:
     async def deliver(ctx: object, send: str, first: int, last: int) -> None:
         got.append((send, first, last))
 
-    await queue.enqueue([Batch(SEND, 501, 1000, 0)])
+    await queue.enqueue([Batch(SEND, 501, 1000, "0.0")])
     await work(client, deliver)
     assert got == [("kw24-1", 501, 1000)]
     assert [key for key in await client.keys("*") if key.startswith(b"arq:job") or key == QUEUE_NAME.encode()] == []
@@ -70,7 +70,7 @@ async def test_arq_runs_it(queue: ArqQueue, client: ArqRedis) -> None:
 
 async def test_queued_once(queue: ArqQueue, client: ArqRedis) -> None:
     """The same batch queued again changes nothing; with another round it is another job."""
-    for round_ in (0, 0, 1, 1):
+    for round_ in ("0.0", "0.0", "0.1", "0.1"):
         await queue.enqueue([Batch(SEND, 1, 500, round_)])
     assert await client.zcard(QUEUE_NAME) == 2
 
@@ -78,7 +78,7 @@ async def test_queued_once(queue: ArqQueue, client: ArqRedis) -> None:
 async def test_under_way_isnt_queued(queue: ArqQueue, client: ArqRedis) -> None:
     """A batch whose job runs isn't queued a second time; when the job has ended it can be queued again."""
     runs = 0
-    batch = Batch(SEND, 1, 500, 0)
+    batch = Batch(SEND, 1, 500, "0.0")
 
     async def deliver(ctx: object, *arguments: object) -> None:
         nonlocal runs
@@ -94,7 +94,7 @@ async def test_under_way_isnt_queued(queue: ArqQueue, client: ArqRedis) -> None:
 
 async def test_half_forgotten(queue: ArqQueue, client: ArqRedis) -> None:
     """A job that Redis knows and doesn't have in the queue any more is put back: it would never run."""
-    batch = Batch(SEND, 1, 500, 0)
+    batch = Batch(SEND, 1, 500, "0.0")
     await queue.enqueue([batch])
     await client.zrem(QUEUE_NAME, job_id(batch))
     await queue.enqueue([batch])
@@ -103,7 +103,7 @@ async def test_half_forgotten(queue: ArqQueue, client: ArqRedis) -> None:
 
 async def test_json(queue: ArqQueue, client: ArqRedis) -> None:
     """What lies in Redis is JSON: whoever can write there can't run code in a worker."""
-    batch = Batch(SEND, 1, 500, 3)
+    batch = Batch(SEND, 1, 500, "0.3")
     await queue.enqueue([batch])
     job = json.loads(await client.get(f"arq:job:{job_id(batch)}") or b"")
     assert (job["f"], job["a"]) == ("deliver", ["kw24-1", 1, 500])
@@ -111,8 +111,8 @@ async def test_json(queue: ArqQueue, client: ArqRedis) -> None:
 
 async def test_many(queue: ArqQueue, client: ArqRedis) -> None:
     """Two thousand batches are queued, in the order of their positions, the first one before other sends' jobs."""
-    await queue.enqueue([Batch(SendId("other"), 501, 1000, 0)])
-    batches = [Batch(SEND, 1 + 500 * number, 500 + 500 * number, 0) for number in range(2000)]
+    await queue.enqueue([Batch(SendId("other"), 501, 1000, "0.0")])
+    batches = [Batch(SEND, 1 + 500 * number, 500 + 500 * number, "0.0") for number in range(2000)]
     await queue.enqueue(batches)
     queued = [name.decode() for name in await client.zrange(QUEUE_NAME, 0, -1)]
     assert len(queued) == 2001
@@ -121,20 +121,20 @@ async def test_many(queue: ArqQueue, client: ArqRedis) -> None:
 
 async def test_flushed(queue: ArqQueue, client: ArqRedis) -> None:
     """After FLUSHALL and after the loss of all scripts, the same queue object goes on."""
-    await queue.enqueue([Batch(SEND, 1, 500, 0)])
+    await queue.enqueue([Batch(SEND, 1, 500, "0.0")])
     await client.flushall()
     await client.script_flush()
-    await queue.enqueue([Batch(SEND, 1, 500, 0)])
+    await queue.enqueue([Batch(SEND, 1, 500, "0.0")])
     assert await client.zcard(QUEUE_NAME) == 1
 
 
 async def test_restarted(own_redis: EmbeddedRedis) -> None:
     """After a restart of Redis the same queue object goes on."""
     queue = connect(own_redis.url)
-    await queue.enqueue([Batch(SEND, 1, 500, 0)])
+    await queue.enqueue([Batch(SEND, 1, 500, "0.0")])
     own_redis.stop()
     own_redis.start()
-    await queue.enqueue([Batch(SEND, 1, 500, 0)])
+    await queue.enqueue([Batch(SEND, 1, 500, "0.0")])
     await queue.close()
 
 
@@ -229,7 +229,7 @@ async def test_enqueue_without_redis(unused_port: int) -> None:
     """Queueing without Redis raises QueueError, nothing of the client library's."""
     queue = connect(f"redis://127.0.0.1:{unused_port}/0")
     with pytest.raises(QueueError, match="can't be reached"):
-        await queue.enqueue([Batch(SEND, 1, 500, 0)])
+        await queue.enqueue([Batch(SEND, 1, 500, "0.0")])
     await queue.close()
 
 
@@ -260,7 +260,7 @@ async def test_sentinel(tmp_path: Path, unused_port: int) -> None:
     try:
         queue = connect(f"redis+sentinel://127.0.0.1:{sentinel_port}/ours")
         await queue.wait_ready(15)
-        await queue.enqueue([Batch(SEND, 1, 500, 0)])
+        await queue.enqueue([Batch(SEND, 1, 500, "0.0")])
         await queue.close()
         client = open_client(redis_settings(f"redis://127.0.0.1:{master_port}"))
         assert await client.zcard(QUEUE_NAME) == 1

@@ -59,7 +59,7 @@ def start(
 
 
 def batches(send: str, count: int) -> list[Batch]:
-    return [Batch(SendId(send), 1 + 10 * number, 10 + 10 * number, 0) for number in range(count)]
+    return [Batch(SendId(send), 1 + 10 * number, 10 + 10 * number, "0.0") for number in range(count)]
 
 
 def log_of(folder: Folder) -> str:

@@ -42,7 +42,7 @@ class Folder:
     def unfinished(self) -> list[Batch]:
         """What nobody has delivered."""
         names = [path.name.rsplit(":", 2) for path in sorted(self.todo.iterdir())]
-        return [Batch(SendId(send), int(first), int(last), 0) for send, first, last in names]
+        return [Batch(SendId(send), int(first), int(last), "0.0") for send, first, last in names]
 
     def say(self, *words: object) -> None:
         """Adds a line, with the process id before it."""

@@ -76,6 +76,7 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer, nullable=False),
         sa.Column("started_at", sa.Double, nullable=False),
         sa.Column("beat_at", sa.Double, nullable=False),
+        sa.Column("suspected_at", sa.Double),  # first found without a beat for a lease; a beat clears it
         sqlite_autoincrement=True,
     )
     op.create_table(
@@ -93,6 +94,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.Double),
         sa.Column("finished_at", sa.Double),
         sa.Column("reason", sa.Text, nullable=False, server_default=""),
+        sa.Column("deaths", sa.Integer, nullable=False, server_default="0"),  # of workers, while it ran
         sqlite_autoincrement=True,
     )
     op.create_table(

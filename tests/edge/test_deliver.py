@@ -1,0 +1,410 @@
+"""Delivery of a batch: a real store, a real SMTP server that misbehaves, and what the ledger says afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from mailer.errors import MailerError, StoreUnavailable
+from mailer.model.compiled import CompiledIssue
+from mailer.model.ledger import Recipient, RecipientReport, RecipientState, Send, SendKind, SendState, WorkerId
+from mailer.model.settings import Relay
+from mailer.service import deliver as module
+from mailer.service import group
+from mailer.service.deliver import Assemble, Chance, Deliverer
+from mailer.service.ports import Connection, Incoming, Key, NewSend, Relays
+from mailer.smtp.pool import RelayPool
+from mailer.store import SqlStore
+from mailer.store.ledger import SqlLedger
+from mailer.store.workers import SqlWorkers
+from mailer.wire.envelope import Envelope
+from tests.servers.smtp import SmtpServer
+from tests.servers.smtp_faults import Fault
+
+pytest_plugins = ("tests.servers.postgres",)
+
+ISSUE = CompiledIssue("a", "A", "en", "", "UTC", "2026-01-01", "a@example.com", "", ("A",), ("A",), ("A",), 1, 1)
+
+
+def assemble(recipient: Recipient) -> Envelope:
+    """A message that is the same for everyone."""
+    return Envelope("a@example.com", recipient.email, b"Subject: A\r\n\r\nA\r\n")
+
+
+@dataclass
+class Bench:
+    """A store with a running send, an SMTP server, and deliverers between them."""
+
+    store: SqlStore
+    server: SmtpServer
+    send: Send
+    _numbers: itertools.count[int]
+    ahead: float = 0.0
+
+    @asynccontextmanager
+    async def deliverer(
+        self,
+        make: Assemble = assemble,
+        wrap: Callable[[Relays], Relays] = lambda relays: relays,
+        freeze: Callable[[Send], Assemble] | None = None,
+    ) -> AsyncIterator[Deliverer]:
+        """``ahead``: seconds by which the deliverer's clock goes before ours."""
+        relay = Relay(host="127.0.0.1", port=self.server.port, security="none", connections=4)
+        deliverer = Deliverer(
+            self.store,
+            wrap(RelayPool([relay])),
+            freeze or (lambda send: make),
+            Chance(lambda: time.time() + self.ahead, lambda: 0.5, lambda: WorkerId(f"w{next(self._numbers)}")),
+            host="here",
+            pid=1,
+            retry_after=60.0,
+            chunk=64,
+        )
+        await deliverer.start()
+        try:
+            yield deliverer
+        finally:
+            await deliverer.close()
+
+    def rows(self) -> list[RecipientReport]:
+        return list(self.store.sends.recipients(self.send.id, None))
+
+    def states(self) -> dict[str, int]:
+        counts = self.store.sends.status(self.send.id, time.time()).counts
+        return {state.value: count for state, count in counts.items() if count}
+
+
+@pytest.fixture
+async def bench(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    """Ten recipients, ``r0@example.com`` to ``r9@example.com``."""
+    monkeypatch.setattr(module, "RELAY_PAUSE", 0.01)
+    monkeypatch.setattr(group, "PAUSES", (0.01,))
+    people = [Incoming(f"r{n}@example.com", f"r{n}@example.com") for n in range(10)]
+    store.subscribers.upsert(people, 1.0)
+    digest = store.issues.put(ISSUE, 1.0)
+    send = store.sends.create(NewSend("a", SendKind.ISSUE, digest, 1.0), None, time.time())
+    async with SmtpServer() as server:
+        yield Bench(store, server, send, itertools.count())
+
+
+async def becomes(condition: Callable[[], bool]) -> None:
+    """Waits until a condition holds, ten seconds at most."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it never came true")
+
+
+async def test_all_sent(bench: Bench) -> None:
+    """Everyone is sent to once, and the send is finished."""
+    async with bench.deliverer() as deliverer:
+        assert await deliverer.deliver(bench.send.id, 1, 10) is False
+    assert bench.states() == {"sent": 10}
+    assert sorted(bench.server.recipients) == [f"r{n}@example.com" for n in range(10)]
+    assert bench.store.sends.get(bench.send.id).state is SendState.FINISHED
+    assert bench.server.violations == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "code"),
+    [
+        (Fault("rcpt", "550 5.1.1 unknown", to="r3@"), RecipientState.FAILED, 550),
+        (Fault("rcpt", "450 4.2.1 later", to="r3@"), RecipientState.DEFERRED, 450),
+        (Fault("dot", "554 5.6.0 no", to="r3@"), RecipientState.FAILED, 554),
+        (Fault("dot", "451 4.3.0 later", to="r3@"), RecipientState.DEFERRED, 451),
+        (Fault("rcpt", "421 4.3.2 closing", to="r3@", drop=True), RecipientState.DEFERRED, None),
+        (Fault("dot", "", to="r3@", drop=True, record=True), RecipientState.IN_DOUBT, None),
+        (Fault("dot", "", to="r3@", drop=True), RecipientState.IN_DOUBT, None),
+        (Fault("dot", b"\xff\xfe what\r\n", to="r3@"), RecipientState.IN_DOUBT, None),
+    ],
+    ids=["rcpt-5xx", "rcpt-4xx", "dot-5xx", "dot-4xx", "421", "lost-taken", "lost-not-taken", "garbage"],
+)
+async def test_one_goes_wrong(bench: Bench, fault: Fault, state: RecipientState, code: int | None) -> None:
+    """What goes wrong with one recipient is recorded of that one, and the other nine get their mail."""
+    bench.server.faults.append(fault)
+    async with bench.deliverer() as deliverer:
+        await deliverer.deliver(bench.send.id, 1, 10)
+    row = next(row for row in bench.rows() if row.email == "r3@example.com")
+    assert (row.state, row.code) == (state, code)
+    assert bench.states() == {"sent": 9, state.value: 1}
+
+
+async def test_no_message_can_be_made(bench: Bench) -> None:
+    """A recipient for whom no message can be made fails with the reason, without a word to the relay."""
+
+    def refuse(recipient: Recipient) -> Envelope:
+        if recipient.email.startswith("r3@"):
+            raise MailerError("this name breaks everything")
+        return assemble(recipient)
+
+    async with bench.deliverer(refuse) as deliverer:
+        await deliverer.deliver(bench.send.id, 1, 10)
+    row = next(row for row in bench.rows() if row.email == "r3@example.com")
+    assert (row.state, row.reply, row.attempts) == (RecipientState.FAILED, "this name breaks everything", 0)
+    assert bench.states() == {"sent": 9, "failed": 1}
+
+
+async def test_sender_refused(bench: Bench) -> None:
+    """A relay that refuses the sender pauses the send and says why; nobody has failed."""
+    bench.server.faults.append(Fault("mail", "553 5.7.1 not your address"))
+    async with bench.deliverer() as deliverer:
+        await deliverer.deliver(bench.send.id, 1, 10)
+    send = bench.store.sends.get(bench.send.id)
+    assert send.state is SendState.PAUSED
+    assert "553 not your address" in send.reason
+    assert bench.states() == {"pending": 10}
+
+
+async def test_relay_is_down(bench: Bench) -> None:
+    """While no relay can be reached nothing is claimed, and nobody's attempts count."""
+    await bench.server.stop()
+    async with bench.deliverer() as deliverer:
+        assert await deliverer.deliver(bench.send.id, 1, 10) is False
+    assert bench.states() == {"pending": 10}
+    assert all(row.attempts == 0 for row in bench.rows())
+    await bench.server.start()
+
+
+class Between:
+    """Relays that do something between the body and the compare-and-set."""
+
+    def __init__(self, relays: Relays, then: Callable[[str], None]) -> None:
+        self._relays, self._then = relays, then
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        async with self._relays.connection() as connection:
+            offer = connection.offer
+
+            async def and_then(envelope: Envelope) -> object:
+                refused = await offer(envelope)
+                await asyncio.to_thread(self._then, envelope.recipient)
+                return refused
+
+            connection.offer = and_then  # type: ignore[method-assign, assignment]
+            try:
+                yield connection
+            finally:
+                connection.offer = offer  # type: ignore[method-assign]
+
+    async def reach(self) -> None:
+        await self._relays.reach()
+
+    async def close(self) -> None:
+        await self._relays.close()
+
+
+async def test_unsubscribed_before_the_dot(bench: Bench) -> None:
+    """Whoever unsubscribes after the body has gone out, but before the dot, gets no mail."""
+
+    def leave(recipient: str) -> None:
+        if recipient.startswith("r3@"):
+            found = bench.store.subscribers.find("r3@example.com")
+            assert found is not None
+            bench.store.subscribers.unsubscribe(found.id, time.time())
+
+    async with bench.deliverer(wrap=lambda relays: Between(relays, leave)) as deliverer:
+        await deliverer.deliver(bench.send.id, 1, 10)
+    assert "r3@example.com" not in bench.server.recipients
+    assert bench.server.broken_off == 1
+    assert bench.states() == {"sent": 9, "skipped": 1}
+
+
+async def test_paused_before_the_dot(bench: Bench) -> None:
+    """Once pause has returned no dot goes out; after resume the same people get their mail once."""
+    paused: list[int] = []
+
+    def pause(recipient: str) -> None:
+        if not paused:
+            bench.store.sends.pause(bench.send.id, "by hand", time.time())
+            paused.append(bench.server.accepted)
+
+    async with bench.deliverer(wrap=lambda relays: Between(relays, pause)) as deliverer:
+        await deliverer.deliver(bench.send.id, 1, 10)
+        sent = bench.states().get("sent", 0)
+        assert sent == bench.server.accepted
+        assert bench.states() == {"pending": 10 - sent} | ({"sent": sent} if sent else {})
+        bench.store.sends.resume(bench.send.id, time.time())
+        await deliverer.deliver(bench.send.id, 1, 10)
+    assert bench.states() == {"sent": 10}
+    assert len(bench.server.recipients) == len(set(bench.server.recipients)) == 10
+
+
+async def test_taken_for_dead(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose lease ran out while it slept sends no dot, and goes on under a new id."""
+    monkeypatch.setattr(module, "BEAT", 0.05)
+    reaped: list[tuple[int, int]] = []
+
+    def sleep(recipient: str) -> None:
+        if not reaped:
+            reaped.append(bench.store.ledger.reap(time.time() + 100, 20.0))
+
+    async with bench.deliverer(wrap=lambda relays: Between(relays, sleep)) as deliverer:
+        first = deliverer.worker
+        await deliverer.deliver(bench.send.id, 1, 10)
+        await becomes(lambda: deliverer.worker != first)
+        await deliverer.deliver(bench.send.id, 1, 10)
+    assert reaped[0][0] > 0
+    assert bench.states() == {"sent": 10}
+    assert len(bench.server.recipients) == len(set(bench.server.recipients)) == 10
+
+
+async def test_drain(bench: Bench) -> None:
+    """Draining finishes what has begun, gives the rest back, and leaves nobody in doubt."""
+    bench.server.faults.append(Fault("dot", delay=0.2))
+    async with bench.deliverer() as deliverer:
+        job = asyncio.create_task(deliverer.deliver(bench.send.id, 1, 10))
+        await becomes(lambda: bench.states().get("dotted") == 4)
+        job.cancel()
+        await deliverer.close()
+        assert bench.states() == {"sent": 4, "pending": 6}
+        assert bench.server.accepted == 4
+
+
+async def test_cancelled_job(bench: Bench) -> None:
+    """Cancelling the job in the middle costs nobody anything: what has begun goes on."""
+    bench.server.faults.append(Fault("dot", delay=0.05))
+    async with bench.deliverer() as deliverer:
+        job = asyncio.create_task(deliverer.deliver(bench.send.id, 1, 10))
+        await becomes(lambda: bench.server.accepted > 0)
+        job.cancel()
+        await becomes(lambda: bench.states() == {"sent": 10})
+    assert len(bench.server.recipients) == 10
+
+
+@pytest.mark.parametrize("step", ["claim", "dot", "settle"])
+async def test_database_away(bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """While the database refuses a step, the worker waits and goes on; nobody is lost and nobody gets it twice."""
+    ledger = type(bench.store.ledger)
+    real, refusals = getattr(ledger, step), itertools.count()
+
+    def sometimes(self: object, *arguments: object) -> object:
+        if next(refusals) % 3 < 2:
+            raise StoreUnavailable("the disk is full")
+        return real(self, *arguments)
+
+    monkeypatch.setattr(ledger, step, sometimes)
+    async with bench.deliverer() as deliverer:
+        await deliverer.deliver(bench.send.id, 1, 10)
+    assert bench.states() == {"sent": 10}
+    assert len(bench.server.recipients) == 10
+    assert next(refusals) > 3
+
+
+@pytest.mark.parametrize("step", ["claim", "dot", "settle"])
+async def test_answer_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """A commit whose answer was lost harms nobody: it is asked for again, or what it claimed goes back by itself."""
+    monkeypatch.setattr(module, "BEAT", 0.05)
+    ledger = type(bench.store.ledger)
+    real, answers = getattr(ledger, step), itertools.count()
+
+    def lose(self: object, *arguments: object) -> object:
+        answer = real(self, *arguments)
+        if not next(answers):
+            raise StoreUnavailable("the connection was lost during COMMIT")
+        return answer
+
+    monkeypatch.setattr(ledger, step, lose)
+    async with bench.deliverer() as deliverer:
+        await deliverer.deliver(bench.send.id, 1, 10)
+        await becomes(lambda: "claimed" not in bench.states())
+        await deliverer.deliver(bench.send.id, 1, 10)
+    assert bench.states() == {"sent": 10}
+    assert len(bench.server.recipients) == len(set(bench.server.recipients)) == 10
+
+
+async def test_defect(bench: Bench) -> None:
+    """A defect of ours before the dot is tried later, with the reason; nobody else notices."""
+    defects = itertools.count()
+
+    def fail(recipient: Recipient) -> Envelope:
+        if not next(defects):
+            raise ZeroDivisionError
+        return assemble(recipient)
+
+    async with bench.deliverer(fail) as deliverer:
+        await deliverer.deliver(bench.send.id, 1, 10)
+    assert bench.states() == {"sent": 9, "deferred": 1}
+    row = next(row for row in bench.rows() if row.state is RecipientState.DEFERRED)
+    assert (row.attempts, row.reply) == (1, "mailer failed (ZeroDivisionError); its log says more")
+
+
+async def test_no_message_for_anybody(bench: Bench) -> None:
+    """An issue of which no message can be made pauses the send with the reason, and claims nobody."""
+
+    def broken(send: Send) -> Assemble:
+        raise MailerError("[publication] base_url is no URL")
+
+    async with bench.deliverer(freeze=broken) as deliverer:
+        assert await deliverer.deliver(bench.send.id, 1, 10) is False
+    assert bench.states() == {"pending": 10}
+    assert "base_url is no URL" in bench.store.sends.get(bench.send.id).reason
+
+
+async def test_stopped_with_a_dot_in_hand(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that was stopped between the grant and the dot, for longer than its lease, sends no dot."""
+    ledger, slept = type(bench.store.ledger), itertools.count()
+    real = ledger.dot
+
+    def granted_then_stopped(self: SqlLedger, claims: Sequence[Key], now: float) -> set[Key]:
+        granted = real(self, claims, now)
+        if not next(slept):
+            bench.ahead += 100.0
+            assert self.reap(time.time() + 100, 20.0)[1] == len(granted) > 0
+        return granted
+
+    monkeypatch.setattr(ledger, "dot", granted_then_stopped)
+    async with bench.deliverer() as deliverer:
+        await deliverer.deliver(bench.send.id, 1, 10)
+    doubted = bench.states()["in_doubt"]
+    assert doubted > 0
+    assert bench.server.accepted == bench.states().get("sent", 0)
+    assert bench.server.broken_off >= doubted
+
+
+async def test_late_reply(bench: Bench) -> None:
+    """A 4xx that comes for someone in doubt, after the send has finished, is tried again: nobody is lost."""
+    bench.server.faults.append(Fault("dot", "451 4.3.0 later", to="r3@", delay=0.5))
+    async with bench.deliverer() as deliverer:
+        job = asyncio.create_task(deliverer.deliver(bench.send.id, 1, 10))
+        await becomes(lambda: bench.states() == {"sent": 9, "dotted": 1})
+        bench.store.ledger.reap(time.time() + 100, 20.0)
+        assert bench.store.sends.finish(time.time()) == [bench.send.id]
+        await job
+        assert bench.states() == {"sent": 9, "deferred": 1}
+        bench.store.sends.finish(time.time())
+        assert bench.store.sends.get(bench.send.id).state is SendState.RUNNING
+        assert len(bench.store.ledger.unfinished(time.time() + 1000, 10)) == 1
+
+
+async def test_relay_that_always_breaks_off(bench: Bench) -> None:
+    """A relay that breaks off before the dot costs its recipient a try, so that the waits grow and end."""
+    bench.server.faults.append(Fault("rcpt", "421 4.3.2 closing", to="r3@", drop=True))
+    async with bench.deliverer() as deliverer:
+        await deliverer.deliver(bench.send.id, 1, 10)
+    row = next(row for row in bench.rows() if row.email == "r3@example.com")
+    assert (row.state, row.attempts) == (RecipientState.DEFERRED, 1)
+    assert bench.store.ledger.expire(time.time() + 100, 50.0) == 1
+
+
+async def test_heart_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that goes wrong in a heartbeat stops the heart."""
+    monkeypatch.setattr(module, "BEAT", 0.01)
+    workers, beats = type(bench.store.workers), itertools.count()
+    real = workers.beat
+
+    def fail(self: SqlWorkers, worker: WorkerId, now: float) -> bool:
+        if next(beats) < 2:
+            raise ZeroDivisionError
+        return real(self, worker, now)
+
+    monkeypatch.setattr(workers, "beat", fail)
+    async with bench.deliverer():
+        await becomes(lambda: next(beats) > 5)
