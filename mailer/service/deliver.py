@@ -96,6 +96,7 @@ class Deliverer:
         self._waiting: set[asyncio.Task[None]] = set()
         self._strays: set[Key] = set()
         self._heart: asyncio.Task[None] | None = None
+        self._trouble = ""
         self._draining = asyncio.Event()
         self._closed = False
         self.worker = chance.new_worker()
@@ -227,7 +228,7 @@ class Deliverer:
     async def _refused(self, claim: Recipient, refused: Refused) -> Outcome | None:
         event = event_of(refused.reply)
         if refused.phase == "mail" and event is Event.REFUSE:
-            await self._pause(claim.send, f"the relay refuses the sender: {refused.reply.code} {refused.reply.text}")
+            await self._pause(claim.send, _why_no_sender(refused.reply))
             return None
         return self._outcome(claim, RecipientState.CLAIMED, event, refused.reply)
 
@@ -263,8 +264,13 @@ class Deliverer:
         try:
             await self._relays.reach()
         except RelayError as error:
-            log.warning("no relay can be used, nothing is claimed: %s", error)
+            if self._trouble != str(error):
+                log.warning("no relay can be used, nothing is claimed: %s", error)
+            self._trouble = str(error)
         else:
+            if self._trouble:
+                log.warning("a relay can be used again")
+            self._trouble = ""
             return True
         try:
             await asyncio.wait_for(self._draining.wait(), RELAY_PAUSE)
@@ -297,7 +303,7 @@ class Deliverer:
 
     async def _beat_once(self) -> None:
         beat = self._store.workers.beat
-        if await self._db(lambda: beat(self.worker, self._chance.now()), self._heart_thread):
+        if await self._db(lambda: beat(self.worker, self._chance.now(), self._trouble), self._heart_thread):
             await self._find_strays()
             return
         log.warning("this worker was taken for dead while it slept; it goes on under a new id")
@@ -344,6 +350,17 @@ class _Dot:
 @dataclass(frozen=True, slots=True)
 class _Release:
     key: Key
+
+
+def _why_no_sender(reply: Reply) -> str:
+    """530: authentication required (RFC 4954 §6); 552: too much for its SIZE limit (RFC 1870); else the address."""
+    said = f"{reply.code} {reply.status} {reply.text}".replace("  ", " ")
+    match reply.code:
+        case 530:
+            return f"the relay wants a login ({said}): set username and password in [[relays]], then resume"
+        case 552:
+            return f"the message is too large for the relay ({said}): shorten the issue, or use another relay"
+    return f"the relay refuses the sender ({said}): mend [publication] from or the relay, then resume"
 
 
 def _key(claim: Recipient) -> Key:

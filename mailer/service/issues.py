@@ -65,14 +65,14 @@ def edit(document: Document, press: Press, store: Store, segment: str = "") -> E
     ids = None
     if segment := segment or document.front.segment:
         ids = tuple(_members(segment, store, publication))
-    audience = store.subscribers.count() if ids is None else len(ids)
-    previous = store.sends.previous_audience(document.front.slug)
+    subscribers = store.subscribers.count()
+    previous = store.sends.previous_subscribers(document.front.slug)
     values = {
         "publication": {
             **publication.model_dump(include={"name", "base_url", "postal_address", "language"}),
             "reply_to": publication.reply_to or parseaddr(publication.from_)[1],
         },
-        "audience": {"count": audience, "delta": 0 if previous is None else audience - previous},
+        "audience": {"count": subscribers, "delta": 0 if previous is None else subscribers - previous},
         "referrals": {"leaders": _leaders(store, document.front.date, publication.timezone)},
     }
     identity = Identity(
@@ -86,7 +86,7 @@ def edit(document: Document, press: Press, store: Store, segment: str = "") -> E
         publication.postal_address,
     )
     compiled = compile_document(document, values, press.templates, press.render, identity)
-    return Edition(compiled, audience, ids)
+    return Edition(compiled, subscribers if ids is None else len(ids), ids)
 
 
 def _members(segment: str, store: Store, publication: Publication) -> Iterable[int]:

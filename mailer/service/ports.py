@@ -119,7 +119,7 @@ class NewSend:
 
 
 @dataclass(frozen=True, slots=True)
-class TestRecipient:
+class Addressee:
     """Where a test-send goes and for whom it is personalised (None: for the subscriber of that address, or nobody)."""
 
     email: str
@@ -137,13 +137,14 @@ class Sends(Protocol):
         at once can't both succeed.
         """
 
-    def create_test(self, new: NewSend, recipients: Sequence[TestRecipient], now: float) -> Send: ...
+    def create_test(self, new: NewSend, recipients: Sequence[Addressee], now: float) -> Send: ...
     def get(self, send: SendId) -> Send:
         """Raises ``SendError`` naming the nearest known id."""
 
     def all(self) -> list[Send]: ...
-    def previous_audience(self, slug: str) -> int | None:
-        """Audience of the last issue send of another slug; None where there is none."""
+    def previous_subscribers(self, slug: str) -> int | None:
+        """How many were subscribed, and not suppressed, when the last issue send of another slug was made; None where
+        there is none."""
 
     def remaining(self, slug: str) -> int:
         """How many subscribed, unsuppressed people are in no issue send of the slug (or skipped in all of those)."""
@@ -218,11 +219,14 @@ class Workers(Protocol):
     """Which worker processes live: a heartbeat is the lease of all that its worker has claimed."""
 
     def register(self, worker: WorkerId, host: str, pid: int, now: float) -> None: ...
-    def beat(self, worker: WorkerId, now: float) -> bool:
-        """False: it was taken for dead; it must go on under a new id."""
+    def beat(self, worker: WorkerId, now: float, trouble: str = "") -> bool:
+        """``trouble``: what hinders it just now, for people to read. False: it was taken for dead; it must go on under
+        a new id."""
 
     def retire(self, worker: WorkerId, now: float) -> None: ...
     def alive(self, now: float, lease: float) -> int: ...
+    def troubles(self, now: float, lease: float) -> list[str]:
+        """What hinders the workers that live, each once."""
 
 
 class Store(Protocol):

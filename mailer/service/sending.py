@@ -9,7 +9,7 @@ from mailer.model.address import Address, parse_address
 from mailer.model.ledger import Send, SendKind
 from mailer.model.people import Subscriber
 from mailer.service.issues import Edition
-from mailer.service.ports import NewSend, Store, TestRecipient
+from mailer.service.ports import Addressee, NewSend, Store
 
 
 def start_send(store: Store, edition: Edition, now: float, *, at: float | None = None, remaining: bool = False) -> Send:
@@ -37,7 +37,7 @@ def start_test_send(store: Store, edition: Edition, to: Sequence[str], persona: 
     return store.sends.create_test(NewSend(edition.compiled.slug, SendKind.TEST, digest, now), recipients, now)
 
 
-def test_recipients(store: Store, to: Sequence[str], persona: str) -> list[TestRecipient]:
+def test_recipients(store: Store, to: Sequence[str], persona: str) -> list[Addressee]:
     """Whom a test-send goes to, each address once. Raises ``SendError``."""
     if not to:
         raise SendError("nobody to send a test to", todo="Use --to EMAIL, or set [publication] editors.")
@@ -48,7 +48,7 @@ def test_recipients(store: Store, to: Sequence[str], persona: str) -> list[TestR
             f"{addresses[key].text} is suppressed ({suppression.reason})",
             todo=f"If mail may go there again: mailer suppressions remove {addresses[key].text}",
         )
-    return [TestRecipient(address.text, seen_as) for address in addresses.values()]
+    return [Addressee(address.text, seen_as) for address in addresses.values()]
 
 
 def find_persona(store: Store, email: str) -> Subscriber:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from mailer.errors import SendError
 from mailer.model.address import parse_address
-from mailer.service.ports import TestRecipient
+from mailer.service.ports import Addressee
 from mailer.store.database import Database
 from mailer.store.people import REACHABLE, dump_persona
 
@@ -72,7 +72,7 @@ class Audience:
             connection.execute(self._drop_segment)
         return written
 
-    def write_tests(self, connection: Connection, send: int, recipients: Sequence[TestRecipient], now: float) -> int:
+    def write_tests(self, connection: Connection, send: int, recipients: Sequence[Addressee], now: float) -> int:
         """Writes the rows of a test-send, each address once; gives how many."""
         rows: dict[str, tuple[int, str, str, str | None]] = {}
         for one in recipients:

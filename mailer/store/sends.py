@@ -9,9 +9,10 @@ from sqlalchemy import Connection, Row, TextClause
 
 from mailer.errors import SendError, nearest
 from mailer.model.ledger import RecipientReport, RecipientState, Send, SendId, SendKind, SendState, Status
-from mailer.service.ports import NewSend, TestRecipient
+from mailer.service.ports import Addressee, NewSend
 from mailer.store.audience import Audience, nobody, segment_ids
 from mailer.store.database import Database, Lock, clean, scalar
+from mailer.store.people import REACHABLE
 from mailer.store.status import Figures
 
 _PAGE = 1000
@@ -33,12 +34,14 @@ class SqlSends:
         )
         self._insert = sql(
             """INSERT INTO sends
-                (id, slug, kind, state, artefact, audience, date, created_at, scheduled_at, started_at)
-            VALUES (:id, :slug, :kind, :state, :artefact, 0, :date, :now, :scheduled_at, :started_at) RETURNING key"""
+                (id, slug, kind, state, artefact, audience, subscribers, date, created_at, scheduled_at, started_at)
+            SELECT :id, :slug, :kind, :state, :artefact, 0, count(*), :date, :now, :scheduled_at, :started_at
+            FROM subscribers s WHERE {reachable} RETURNING key""",
+            reachable=REACHABLE,
         )
         self._set_audience = sql("UPDATE sends SET audience = :audience WHERE key = :key")
         self._previous = sql(
-            """SELECT audience FROM sends WHERE kind = 'issue' AND slug <> :slug AND state <> 'cancelled'
+            """SELECT subscribers FROM sends WHERE kind = 'issue' AND slug <> :slug AND state <> 'cancelled'
             ORDER BY key DESC LIMIT 1"""
         )
         self._state = sql(
@@ -96,7 +99,7 @@ class SqlSends:
             audience = self._audience.write(connection, key, new.slug, ids, now, remaining=remaining)
             return self._counted(connection, key, send, new.slug, audience)
 
-    def create_test(self, new: NewSend, recipients: Sequence[TestRecipient], now: float) -> Send:
+    def create_test(self, new: NewSend, recipients: Sequence[Addressee], now: float) -> Send:
         with self._database.write() as connection:
             self._database.lock(connection, Lock.SLUG, [new.slug])
             key, send = self._new(connection, new, now)
@@ -148,7 +151,7 @@ class SqlSends:
         with self._database.read() as connection:
             return [_send(row) for row in connection.execute(self._all)]
 
-    def previous_audience(self, slug: str) -> int | None:
+    def previous_subscribers(self, slug: str) -> int | None:
         """Cancelled sends don't count."""
         with self._database.read() as connection:
             found: int | None = connection.execute(self._previous, {"slug": slug}).scalar()

@@ -75,3 +75,14 @@ def test_other_round_after_a_death(store: SqlStore, send: Send) -> None:
     store.ledger.reap(1200.0, 10.0)
     again = {batch.first: batch.round for batch in store.ledger.unfinished(1201.0, 2)}
     assert all(again[first] != after[first] for first in after)
+
+
+def test_troubles(store: SqlStore, send: Send) -> None:
+    """What hinders living workers is told, each trouble once; a beat without it clears it, and the dead are silent."""
+    store.workers.register(TWO, "here", 2, 1000.0)
+    for worker in (ONE, TWO):
+        store.workers.beat(worker, 1005.0, "relay down")
+    assert store.workers.troubles(1006.0, 10.0) == ["relay down"]
+    store.workers.beat(ONE, 1010.0)
+    assert store.workers.troubles(1011.0, 10.0) == ["relay down"]
+    assert store.workers.troubles(1018.0, 10.0) == []

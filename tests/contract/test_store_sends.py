@@ -9,7 +9,7 @@ from mailer.model.compiled import CompiledIssue, Escape, Slot
 from mailer.model.ledger import RecipientState as S
 from mailer.model.ledger import Reply, SendId, SendKind, SendState
 from mailer.model.people import Subscriber
-from mailer.service.ports import TestRecipient
+from mailer.service.ports import Addressee
 from mailer.store import SqlStore
 from tests.contract.store_cases import (
     NOW,
@@ -115,25 +115,25 @@ def test_remaining(store: SqlStore) -> None:
         store.sends.create(new(), None, NOW, remaining=True)
 
 
-def test_previous_audience(store: SqlStore) -> None:
-    """The audience before is that of the last uncancelled issue send of another slug."""
-    assert store.sends.previous_audience("kw24") is None
+def test_previous_subscribers(store: SqlStore) -> None:
+    """The list before is as long as it was at the last uncancelled issue send of another slug, whoever got that."""
+    assert store.sends.previous_subscribers("kw24") is None
     started(store, "a", slug="kw22")
     people(store, "b")
     store.sends.create(new("kw23"), None, NOW)
-    store.sends.create_test(new("kw23", SendKind.TEST), [TestRecipient("e@example.org", None)], NOW)
-    store.sends.create(new("kw24"), None, NOW)
-    assert store.sends.previous_audience("kw24") == 2
-    assert store.sends.previous_audience("kw23") == 2
+    store.sends.create_test(new("kw23", SendKind.TEST), [Addressee("e@example.org", None)], NOW)
+    store.sends.create(new("kw24"), [1], NOW)
+    assert store.sends.previous_subscribers("kw24") == 2
+    assert store.sends.previous_subscribers("kw23") == 2  # kw24 went to one of two
     store.sends.cancel(SendId("kw23-1"), NOW)
     store.sends.cancel(SendId("kw24-1"), NOW)
-    assert store.sends.previous_audience("kw24") == 1
+    assert store.sends.previous_subscribers("kw24") == 1
 
 
 def test_public_ids(store: SqlStore) -> None:
     """Ids count by slug and kind, and step over one that another slug has taken."""
     people(store, "a")
-    to = [TestRecipient("e@example.org", None)]
+    to = [Addressee("e@example.org", None)]
     assert store.sends.create(new("kw24-test"), None, NOW).id == "kw24-test-1"
     assert [store.sends.create_test(new("kw24", SendKind.TEST), to, NOW).id for _ in range(2)] == [
         "kw24-test-2",
@@ -148,10 +148,10 @@ def test_test_send(store: SqlStore) -> None:
     started(store, slug="other")
     persona = Subscriber(id=7, email="p@example.com", first_name="Päl", attributes={"plan": "x"})
     to = [
-        TestRecipient("editor@example.org", persona),
-        TestRecipient("B@example.com", None),
-        TestRecipient("nobody@example.org", None),
-        TestRecipient("b@Example.com", None),
+        Addressee("editor@example.org", persona),
+        Addressee("B@example.com", None),
+        Addressee("nobody@example.org", None),
+        Addressee("b@Example.com", None),
     ]
     send = store.sends.create_test(new(kind=SendKind.TEST), to, NOW)
     assert (send.audience, send.kind) == (3, SendKind.TEST)
@@ -165,7 +165,7 @@ def test_test_send_and_suppression(store: SqlStore) -> None:
     """A suppressed address is skipped in a test-send too: at the claim, and up to the dot."""
     started(store, "a", slug="other")
     store.suppressions.add("x@example.org", "bounced", "test", NOW)
-    to = [TestRecipient(f"{name}@example.org", None) for name in "xyz"]
+    to = [Addressee(f"{name}@example.org", None) for name in "xyz"]
     send = store.sends.create_test(new(kind=SendKind.TEST), to, NOW).id
     claims = keys(claim(store, send))
     store.suppressions.add("y@example.org", "bounced", "test", NOW)
@@ -178,7 +178,7 @@ def test_removed_persona(store: SqlStore) -> None:
     people(store, "a")
     person = store.subscribers.find("a@example.com")
     started(store, slug="other")
-    to = [TestRecipient("e@example.org", person), TestRecipient("a@example.com", None)]
+    to = [Addressee("e@example.org", person), Addressee("a@example.com", None)]
     send = store.sends.create_test(new(kind=SendKind.TEST), to, NOW).id
     store.subscribers.remove("a@example.com", NOW)
     (row,) = claim(store, send)

@@ -158,7 +158,7 @@ async def test_sender_refused(bench: Bench) -> None:
         await deliverer.deliver(bench.send.id, 1, 10)
     send = bench.store.sends.get(bench.send.id)
     assert send.state is SendState.PAUSED
-    assert "553 not your address" in send.reason
+    assert "refuses the sender (553 5.7.1 not your address)" in send.reason
     assert bench.states() == {"pending": 10}
 
 

@@ -67,7 +67,7 @@ class Site:
 def start(store: Store, kind: SendKind) -> Send:
     new = NewSend("kw01", kind, store.issues.put(ISSUE, 1.0), 1.0)
     if kind is SendKind.TEST:
-        send = store.sends.create_test(new, [ports.TestRecipient("ed@example.com", store.subscribers.find(EMAIL))], 2.0)
+        send = store.sends.create_test(new, [ports.Addressee("ed@example.com", store.subscribers.find(EMAIL))], 2.0)
     else:
         send = store.sends.create(new, None, 2.0)
     store.sends.start_due(time.time(), 1e12)

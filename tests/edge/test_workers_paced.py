@@ -21,8 +21,8 @@ MAIL = Envelope("a@example.com", "b@example.com", b"Subject: x\r\n\r\nx\r\n")
 class Line:
     """A connection, a pool of it, and a pace, that write down what is asked of them."""
 
-    def __init__(self, where: str) -> None:
-        self.where = where
+    def __init__(self, where: str, wait: float = 0.0) -> None:
+        self.where, self.wait, self.lent = where, wait, 0
         self.calls: list[object] = []
 
     async def offer(self, envelope: Envelope) -> Refused | None:
@@ -37,26 +37,45 @@ class Line:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Line]:
+        self.lent += 1
         yield self
+
+    async def reach(self) -> None:
+        self.calls.append("reach")
 
     async def close(self) -> None:
         self.calls.append("close")
 
     async def take(self, name: str, per_second: float) -> float:
         self.calls.append((name, per_second))
-        return 0.0
+        return self.wait
 
 
 async def test_relay_with_a_rate() -> None:
-    """Each message takes its place in the line of its relay before it is offered."""
+    """Each message takes one place in the line of its relay before it gets a connection."""
     line = Line("ses")
     relays = PacedRelays(line, line, {"ses": 14.0})
+    for _ in range(2):
+        async with relays.connection() as connection:
+            await connection.offer(MAIL)
+    assert line.calls == [("ses", 14.0), "offer", ("ses", 14.0), "offer"]
+
+
+async def test_long_wait() -> None:
+    """Nobody holds a connection through a long wait; the place in line is paid once."""
+    line = Line("ses", wait=0.1)
+    relays = PacedRelays(line, line, {"ses": 14.0})
     async with relays.connection() as connection:
-        for _ in range(2):
-            assert await connection.offer(MAIL) is None
-            assert (await connection.dot()).code == 250
-        connection.drop()
-    assert line.calls == [("ses", 14.0), "offer", ("ses", 14.0), "offer", "drop"]
+        await connection.offer(MAIL)
+    assert line.calls == [("ses", 14.0), "offer"]
+    assert line.lent == 2
+
+
+async def test_reach() -> None:
+    """Finding out whether a relay can be reached takes no place in line."""
+    line = Line("ses")
+    await PacedRelays(line, line, {"ses": 14.0}).reach()
+    assert line.calls == ["reach"]
 
 
 async def test_relay_without_a_rate() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -77,7 +78,8 @@ def test_ways_to_write_csv(delimiter: str, end: str, bom: str) -> None:
     people, report = load(bom + "".join(delimiter.join(row) + end for row in rows))
     assert (report.added, report.refused) == (2, [])
     a, b = people.each()
-    assert (a.first_name, a.attributes) == (f"An{delimiter}na Lu", {"plan": "x"})
+    inside = " " if delimiter == "\t" else delimiter  # a tab is a control character
+    assert (a.first_name, a.attributes) == (f"An{inside}na Lu", {"plan": "x"})
     assert (b.first_name, b.attributes) == ("", {})
 
 
@@ -130,7 +132,7 @@ def test_unreadable_files(data: bytes | str, where: str, says: str) -> None:
 
 
 BAD = [
-    ("x", "", "it has 1 fields, and the header has 3"),
+    ("x", "x", "it has 1 fields, and the header has 3"),
     ("a@example.com,b,c,d", "a@example.com", "it has 4 fields, and the header has 3"),
     (",Nobody,", "", "it has no address"),
     ("dot.@example.net,,", "dot.@example.net", "cannot have a period immediately before the @-sign"),
@@ -152,7 +154,7 @@ def test_bad_rows(row: bytes | str, email: str, reason: str) -> None:
     assert list(people.rows) == ["first@example.com", "last@example.com"]
     (refused,) = report.refused
     assert report.refused_count == 1
-    assert (refused.line, refused.email) == (5, email.replace("?", "\ufffd"))
+    assert (refused.line, refused.email) == (5, email)
     assert reason in refused.reason
     assert refused.reason
 

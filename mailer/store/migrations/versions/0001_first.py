@@ -76,6 +76,7 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer, nullable=False),
         sa.Column("started_at", sa.Double, nullable=False),
         sa.Column("beat_at", sa.Double, nullable=False),
+        sa.Column("trouble", sa.Text, nullable=False, server_default=""),  # what hinders it, for people to read
         sa.Column("suspected_at", sa.Double),  # first found without a beat for a lease; a beat clears it
         sqlite_autoincrement=True,
     )
@@ -88,6 +89,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text, nullable=False, index=True),
         sa.Column("artefact", sa.Text, nullable=False),
         sa.Column("audience", sa.Integer, nullable=False),
+        sa.Column("subscribers", sa.Integer, nullable=False),  # of the whole list, whatever part the audience is
         sa.Column("date", sa.Double, nullable=False),
         sa.Column("created_at", sa.Double, nullable=False),
         sa.Column("scheduled_at", sa.Double),
