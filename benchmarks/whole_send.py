@@ -1,8 +1,9 @@
 """A whole send, measured and checked from outside: CSV → import → send → workers → SMTP, sink log against ledger.
 
-    python benchmarks/whole_send.py --issue ISSUE.md --subscribers LIST.csv [--processes 2] [--store postgresql://…]
+    python benchmarks/whole_send.py [--issue ISSUE.md] [--recipients 10000 | --subscribers LIST.csv] [--processes 2]
+                                    [--store postgresql://…]
 
-Prints messages a second, CPU milliseconds a message of all our processes together, and the greatest memory of a worker.
+Prints messages a second, CPU milliseconds a message of all worker processes together, and the greatest memory of one.
 Exits 1 unless every deliverable recipient is in the sink's log exactly once and the ledger says the same.
 """
 
@@ -47,7 +48,8 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--issue", type=Path, default=ROOT / "templates" / "sample" / "issue.md")
-    parser.add_argument("--subscribers", type=Path, required=True, help="a CSV file with a column 'email'")
+    parser.add_argument("--recipients", type=int, default=10_000, help="how many to make up")
+    parser.add_argument("--subscribers", type=Path, help="a CSV file with a column 'email', instead")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--store", default="", help="a database URL; SQLite without one")
     return parser.parse_args()
@@ -61,6 +63,13 @@ def _configure(home: Path, port: int, store: str) -> None:
     )
 
 
+def _made_up(home: Path, count: int) -> Path:
+    path = home / "people.csv"
+    rows = (f"reader{n}@site{n % 50}.example,Name{n}\n" for n in range(count))
+    path.write_text("email,first_name\n" + "".join(rows))
+    return path
+
+
 def _mailer(home: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "mailer", *arguments], cwd=home, stdout=subprocess.PIPE, text=True, check=True
@@ -70,12 +79,11 @@ def _mailer(home: Path, *arguments: str) -> str:
 
 def _run(home: Path, arguments: argparse.Namespace) -> dict[str, object]:
     _mailer(home, "migrate")
+    people = arguments.subscribers or _made_up(home, arguments.recipients)
     began = time.monotonic()
-    imported = json.loads(_mailer(home, "subscribers", "import", str(arguments.subscribers.resolve()), "--json"))
+    imported = json.loads(_mailer(home, "subscribers", "import", str(people.resolve()), "--json"))
     took_import = time.monotonic() - began
-    up = subprocess.Popen(
-        [sys.executable, "-m", "mailer", "worker", "--processes", str(arguments.processes)], cwd=home
-    )
+    up = subprocess.Popen([sys.executable, "-m", "mailer", "worker", "--processes", str(arguments.processes)], cwd=home)
     memory = _Memory(up.pid)
     memory.start()
     try:
