@@ -77,7 +77,8 @@ class Problem:
     severity: Severity = "error"
 
     def __str__(self) -> str:
-        return str(MailerError(self.what, where=f"{self.file}:{self.line}", todo=self.todo))
+        what = self.what if self.severity == "error" else f"{self.severity}: {self.what}"
+        return str(MailerError(what, where=f"{self.file}:{self.line}", todo=self.todo))
 
 
 class ContentError(MailerError):

@@ -8,11 +8,10 @@ from typing import Literal, cast
 import click
 
 from mailer.cli.common import config_option, json_option, load
-from mailer.cli.edges import confirm, opened
+from mailer.cli.edges import confirm, figures, opened
 from mailer.cli.output import err, number, out, plural, print_json, state
-from mailer.cli.progress import status_json
+from mailer.cli.progress import AT_REST, status_json
 from mailer.cli.start_hint import say_how_to_start
-from mailer.errors import SendError
 from mailer.model.ledger import RecipientState, SendId, SendState
 from mailer.service.control import stop
 from mailer.service.ports import Store
@@ -36,14 +35,19 @@ def pause(send: str, as_json: bool) -> None:
 @config_option
 def cancel(send: str, yes: bool, as_json: bool) -> None:
     """Stop SEND for good. Whoever hasn't got it by then never will."""
-    with opened(load()) as store:
-        will_send, will_skip = store.sends.waiting(SendId(send))
-    confirm(f"Cancel {send}? {plural(will_send + will_skip, 'recipient')} will not get it.", yes=yes)
-    _stop(SendId(send), "cancel", as_json)
+    send_id = SendId(send)
+    with opened(load(), must_exist=True) as store:
+        cancelled = store.sends.get(send_id).state is SendState.CANCELLED
+        will_send, will_skip = store.sends.waiting(send_id)
+    if not cancelled:
+        confirm(f"Cancel {send}? {plural(will_send + will_skip, 'recipient')} will not get it.", yes=yes)
+    _stop(send_id, "cancel", as_json)
 
 
 def _stop(send_id: SendId, how: Literal["pause", "cancel"], as_json: bool) -> None:
-    with opened(load()) as store:
+    with opened(load(), must_exist=True) as store:
+        if store.sends.get(send_id).state is (SendState.PAUSED if how == "pause" else SendState.CANCELLED):
+            _say_already(store, send_id)
         _, in_flight = stop(store, send_id, how, "paused by hand" if how == "pause" else "", time.time, time.sleep)
         _report(store, send_id, as_json)
         if in_flight:
@@ -58,14 +62,14 @@ def _stop(send_id: SendId, how: Literal["pause", "cancel"], as_json: bool) -> No
 def resume(send: str, yes: bool, as_json: bool) -> None:
     """Let a paused SEND go on. Says first how many it sends to and how many it skips."""
     send_id = SendId(send)
-    loaded = load()
-    with opened(loaded) as store:
-        found = store.sends.get(send_id)
-        if found.state is not SendState.PAUSED:
-            raise SendError(f"{send} isn't paused: it is {found.state}")
-        will_send, will_skip = store.sends.waiting(send_id)
-        err.print(f"Resuming {send} sends {number(will_send)}, skips {number(will_skip)}.")
-        confirm("Go on?", yes=yes)
+    with opened(load(), must_exist=True) as store:
+        state_before = store.sends.get(send_id).state
+        if state_before is SendState.PAUSED:
+            will_send, will_skip = store.sends.waiting(send_id)
+            err.print(f"Resuming {send} sends {number(will_send)}, skips {number(will_skip)}.")
+            confirm("Go on?", yes=yes)
+        elif state_before not in AT_REST:
+            _say_already(store, send_id)
         store.sends.resume(send_id, time.time())
         _report(store, send_id, as_json)
         say_how_to_start(store)
@@ -89,8 +93,8 @@ def resolve(send: str, how: str, yes: bool, as_json: bool) -> None:
     'mailer recipients SEND --state in_doubt' lists them; the relay's log may know.
     """
     send_id = SendId(send)
-    with opened(load()) as store:
-        count = store.sends.status(send_id, time.time()).counts.get(RecipientState.IN_DOUBT, 0)
+    with opened(load(), must_exist=True) as store:
+        count = figures(store, send_id).counts.get(RecipientState.IN_DOUBT, 0)
         if count and how == "resend":
             confirm(f"Send to {plural(count, 'recipient')} again? Some of them may get it twice.", yes=yes)
         settled = store.sends.resolve(send_id, cast(Literal["resend", "sent"], how), time.time()) if count else 0
@@ -100,8 +104,12 @@ def resolve(send: str, how: str, yes: bool, as_json: bool) -> None:
             say_how_to_start(store)
 
 
+def _say_already(store: Store, send_id: SendId) -> None:
+    err.print(f"{send_id} is {store.sends.get(send_id).state} already.", markup=False)
+
+
 def _report(store: Store, send_id: SendId, as_json: bool) -> None:
-    status = store.sends.status(send_id, time.time())
+    status = figures(store, send_id)
     if as_json:
         print_json(status_json(status))
     else:

@@ -107,5 +107,5 @@ def _deliver(loaded: Loaded, store: Store, send: Send) -> Status:
             )
         return all_tried(status) and status.counts.get(RecipientState.DEFERRED, 0) <= FULL
 
-    with workforce(loaded, store) as see_to_it:
-        return watch(store, send.id, loaded.settings.publication.timezone, done, tick=see_to_it)
+    with workforce(loaded, store, send.id) as force:
+        return watch(store, send.id, loaded.settings.publication.timezone, done, force=force)

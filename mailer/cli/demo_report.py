@@ -25,9 +25,10 @@ def print_report(loaded: Loaded, store: Store, status: Status, seconds: float) -
     out.print()
     out.print(Padding(_outcomes(reports), (0, 2), expand=False))
     if len(at_once) > 1 and (span := max(at_once) - min(at_once)) > 0:
-        out.print(f"{number(len(at_once))} went out at {len(at_once) / span:,.0f} messages a second,", end=" ")
+        pace = f"{duration(span) if span > 10 else f'{span:.1f} s'}, {len(at_once) / span:,.0f} messages a second"
+        out.print(f"{number(len(at_once))} went out in {pace};", end=" ")
         out.print(f"{later} more after greylisting; all of it took {duration(seconds)}.")
-    out.print("Refused is final; full mailboxes would be tried again for two days.\n")
+    out.print("Refused is final. Full mailboxes are tried again for two days, while a worker runs.\n")
     config = _relative(loaded.path) if loaded.path else Path()
     message = min((capture_directory(loaded) / status.send.id).glob("*.eml"), default=None, key=lambda p: len(p.name))
     if message is not None:
@@ -35,6 +36,7 @@ def print_report(loaded: Loaded, store: Store, status: Status, seconds: float) -
     mailer = _program()
     out.print(f"Who got what: {mailer} recipients {status.send.id} --config {config}", markup=False)
     out.print(f"In figures:   {mailer} status {status.send.id} --config {config}", markup=False)
+    out.print(f"A worker:     {mailer} up --config {config}", markup=False)
     out.print(f"The issue:    {config.parent / 'issues' / 'sample.md'}", markup=False)
     out.print(f"Your own:     {mailer} init my-newsletter", markup=False)
 

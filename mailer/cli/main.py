@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,7 +12,7 @@ import click
 
 from mailer import __version__
 from mailer.cli.common import config_option
-from mailer.errors import MailerError, nearest
+from mailer.errors import CompileError, ConfigError, ContentError, MailerError, nearest
 
 COMMANDS = {
     "init": "Write mailer.toml, a sample issue and the templates to edit.",
@@ -37,6 +38,9 @@ COMMANDS = {
 
 _HOMES = {name: ("control", name) for name in ("pause", "resume", "cancel", "resolve")}
 
+TO_COME = ("preview", "bounces", "referrals")
+"""Commands that are designed and not made yet."""
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported on use."""
@@ -55,6 +59,8 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] in TO_COME:
+            raise click.UsageError(f"'{args[0]}' isn't in this version yet.", ctx)
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             raise click.UsageError(f"There is no command '{args[0]}'. {nearest(args[0], list(COMMANDS))}", ctx)
         return super().resolve_command(ctx, args)
@@ -91,9 +97,10 @@ def run(arguments: Sequence[str]) -> int:
         misuse.show()
         return misuse.exit_code
     except MailerError as error:
-        # Several findings are a list of file:line, as editors read it.
+        # What is wrong with a file is file:line, as editors read it, or several of these.
         text = str(error)
-        click.echo(text if "\n" in text else f"{_red('mailer:')} {text}", err=True)
+        located = isinstance(error, ConfigError | CompileError | ContentError) and re.search(r":\d+\Z", error.where)
+        click.echo(text if located or "\n" in text else f"{_red('mailer:')} {text}", err=True)
         return 1
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)

@@ -14,7 +14,7 @@ from mailer.store import migrate
 @json_option
 @config_option
 def command(as_json: bool) -> None:
-    """Bring the database to this version. Safe to repeat. A new SQLite file needs none: any command makes it."""
+    """Bring the database to this version. Safe to repeat. A new SQLite file needs none."""
     loaded = load()
     if loaded.store_url.startswith("sqlite:"):
         ensure_data_dir(loaded)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mailer.config import Loaded
 from mailer.content.document import Document
-from mailer.errors import ContentError, MailerError
+from mailer.errors import ContentError, MailerError, Problem
 from mailer.mjml.render import render
 from mailer.mjml.templates import load_templates
 from mailer.service.issues import Edition, Press, edit, known_names, read_issue
@@ -37,13 +37,21 @@ def compile_file(path: Path, loaded: Loaded, store: Store, segment: str = "") ->
 def problems_of(error: MailerError) -> list[dict[str, object]]:
     """What is wrong, for programs: ``[{"file", "line", "severity", "what", "todo"}]``."""
     if isinstance(error, ContentError):
-        return [
-            {"file": p.file, "line": p.line, "severity": p.severity, "what": p.what, "todo": p.todo}
-            for p in error.problems
-        ]
+        return [problem_json(problem) for problem in error.problems]
     file, _, line = error.where.rpartition(":")
     if not line.isdigit():
         file, line = error.where, ""
     return [
         {"file": file, "line": int(line) if line else None, "severity": "error", "what": error.what, "todo": error.todo}
     ]
+
+
+def problem_json(problem: Problem) -> dict[str, object]:
+    """One finding, for programs."""
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "severity": problem.severity,
+        "what": problem.what,
+        "todo": problem.todo,
+    }

@@ -33,7 +33,7 @@ def command(send: str, wanted: str | None, as_csv: bool, as_json: bool) -> None:
     if as_csv and as_json:
         raise click.UsageError("Either --csv or --json.")
     loaded = load()
-    with opened(loaded) as store:
+    with opened(loaded, must_exist=True) as store:
         found = store.sends.get(SendId(send))
         identify = message_ids(loaded, store, found)
         reports = store.sends.recipients(found.id, RecipientState(wanted) if wanted else None)

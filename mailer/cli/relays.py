@@ -16,6 +16,8 @@ from mailer.smtp.connection import Timeouts
 PATIENCE = 20.0
 """Seconds a relay gets to answer when it is tried."""
 
+_SECURITY = {"starttls": "STARTTLS", "tls": "TLS", "none": "unencrypted"}
+
 
 def capture_directory(loaded: Loaded) -> Path:
     """Where the capture files messages."""
@@ -26,8 +28,13 @@ def where_mail_goes(loaded: Loaded) -> str:
     """In one line."""
     relays = loaded.settings.relays
     if relays:
-        return ", ".join(f"{relay.label} ({relay.host}:{relay.port}, {relay.security})" for relay in relays)
+        return ", ".join(map(_described, relays))
     return f"nobody: captured as files in {capture_directory(loaded)}"
+
+
+def _described(relay: Relay) -> str:
+    place, security = f"{relay.host}:{relay.port}", _SECURITY[relay.security]
+    return f"{relay.name} ({place}, {security})" if relay.name else f"{place} ({security})"
 
 
 def check_relays(loaded: Loaded, *, strictly: bool) -> None:

@@ -10,11 +10,12 @@ CONFIG_TEXT = """\
 name = "My Newsletter"
 from = "My Newsletter <newsletter@example.com>"
 # reply_to = "editors@example.com"
-language = "en"
-# country = "GB"                    # whose public holidays count
-timezone = "UTC"                    # such as "Europe/Berlin"; 'send --at' and dates go by it
+# The sample issue is German, and so are these three; for an English letter: "en", "GB", "Europe/London".
+language = "de"                     # how dates and numbers are written
+country = "DE"                      # whose public holidays count
+timezone = "Europe/Berlin"          # 'send --at' and dates go by it
 base_url = "http://localhost:8000"  # where readers reach 'mailer web'; links in mail lead there
-# postal_address = "1 Example Street, Exampletown"
+# postal_address = "My Newsletter, 1 Example Street, Exampletown"  # who publishes it: the foot of each issue
 editors = []                        # who gets a test-send
 
 # Without [store] and [redis]: SQLite and an embedded Redis in ./mailer-data.

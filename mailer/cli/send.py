@@ -12,20 +12,20 @@ import click
 from rich.markup import escape
 
 from mailer.cli.common import config_option, json_option, load
-from mailer.cli.edges import confirm, opened, warn_of_inactive, workers_alive
+from mailer.cli.edges import confirm, figures, opened, warn_of_inactive, workers_alive
 from mailer.cli.output import err, iso, local, number, out, plural, print_json, shown
 from mailer.cli.press import compile_file
-from mailer.cli.progress import status_json
+from mailer.cli.progress import AT_REST, done, outcome, status_json
 from mailer.cli.redis_url import redis_url
 from mailer.cli.relays import check_relays, say_where_mail_goes, where_mail_goes
 from mailer.cli.sample_message import STRANGER, headers_of, message_for
-from mailer.cli.start_hint import say_how_to_start
+from mailer.cli.start_hint import how_to_start, say_how_to_start
 from mailer.cli.watch import watch
 from mailer.cli.when import parse_when
-from mailer.cli.workforce import workforce
+from mailer.cli.workforce import Workforce, workforce
 from mailer.config import Loaded
 from mailer.errors import QueueError, SendError
-from mailer.model.ledger import RecipientState, Send, SendKind, SendState
+from mailer.model.ledger import Send, SendKind, SendState, Status
 from mailer.queue.arq_queue import connect
 from mailer.service.issues import Edition
 from mailer.service.ports import Store
@@ -75,7 +75,7 @@ def command(
     loaded = load()
     warn_of_inactive(loaded)
     at = _moment(when, loaded)
-    with opened(loaded) as store:
+    with opened(loaded, must_exist=True) as store:
         edition = compile_file(issue, loaded, store, segment)
         plan = _plan(loaded, store, edition, at, remaining)
         if as_json and dry_run:
@@ -94,7 +94,7 @@ def command(
         if wait:
             ctx.exit(_wait(loaded, store, send, as_json))
         if as_json:
-            print_json(status_json(store.sends.status(send.id, time.time())))
+            print_json(status_json(figures(store, send.id)))
         else:
             out.print(send.id, markup=False)
         if workers_alive(store):
@@ -114,14 +114,27 @@ def _plan(loaded: Loaded, store: Store, edition: Edition, at: float | None, rema
     audience = store.sends.remaining(slug) if remaining else edition.audience
     if not remaining:
         _refuse_twice(store, slug)
-    elif not audience:
-        raise SendError(f"everyone has got {slug} already")
-    if not audience:
-        raise SendError("nobody would get it", todo="Import people with 'mailer subscribers import FILE.csv'.")
+    if not audience or not edition.audience:
+        raise _nobody(store, edition)
     wanted = None if edition.segment is None else frozenset(edition.segment)
     people = (one for one in store.subscribers.each(reachable=True) if wanted is None or one.id in wanted)
     sender, subject = headers_of(message_for(loaded, edition.compiled, next(people, STRANGER)))
     return Plan(slug, audience, sender, subject, where_mail_goes(loaded), at)
+
+
+def _nobody(store: Store, edition: Edition) -> SendError:
+    """Why nobody would get it."""
+    subscribers = store.subscribers.count()
+    if not subscribers:
+        return SendError("nobody would get it", todo="Import people with 'mailer subscribers import FILE.csv'.")
+    if not edition.audience:
+        return SendError(
+            f"the segment matches none of {plural(subscribers, 'subscriber')}",
+            todo="It is --segment, else 'segment' in the issue's front matter.",
+        )
+    slug = edition.compiled.slug
+    sends = (send for send in store.sends.all() if send.slug == slug and send.kind is SendKind.ISSUE)
+    return SendError(f"everyone is covered by {', '.join(f'{send.id} ({send.state})' for send in sends)}")
 
 
 def _refuse_twice(store: Store, slug: str) -> None:
@@ -179,18 +192,41 @@ def _knock(loaded: Loaded, store: Store, send: Send) -> None:
 
 def _wait(loaded: Loaded, store: Store, send: Send, as_json: bool) -> int:
     """Shows progress until the send is at rest; gives the exit status."""
+    timezone = loaded.settings.publication.timezone
+    force: Workforce | None = None
     try:
-        with workforce(loaded, store) as see_to_it:
-            status = watch(store, send.id, loaded.settings.publication.timezone, tick=see_to_it)
+        with workforce(loaded, store, send.id) as force:
+            status = watch(store, send.id, timezone, force=force)
     except KeyboardInterrupt:
-        left = store.sends.status(send.id, time.time())
-        err.print(f"\nYou stopped watching; [bold]{send.id}[/] isn't stopped: it is {left.send.state}.")
-        err.print(f"Stop it: mailer pause {send.id}   See it: mailer status {send.id} --watch", markup=False)
-        say_how_to_start(store)
+        ours = force is not None and force.log is not None
+        _say_what_now(figures(store, send.id), timezone, goes_on=not ours and workers_alive(store) > 0)
         return 130
     if as_json:
         print_json(status_json(status))
     else:
-        sent = number(status.counts.get(RecipientState.SENT, 0))
-        out.print(f"{send.id} is {status.send.state}: {sent} sent.", markup=False)
+        out.print(f"{send.id} is {status.send.state}: {outcome(status)}.", markup=False)
     return 0 if status.send.state is SendState.FINISHED else 1
+
+
+def _say_what_now(status: Status, timezone: str, *, goes_on: bool) -> None:
+    """After Ctrl-C. ``goes_on``: whether somebody works on without us."""
+    send = status.send
+    if send.state in AT_REST:
+        lines = [f"{send.id} is {send.state}."]
+    elif goes_on:
+        lines = [
+            f"You stopped watching; {send.id} goes on: it is {send.state}.",
+            f"Stop it: mailer pause {send.id}   See it: mailer status {send.id} --watch",
+        ]
+    elif send.state is SendState.SCHEDULED and send.scheduled_at is not None:
+        lines = [
+            f"{send.id} starts {local(send.scheduled_at, timezone)}, if a worker runs then: {how_to_start()}",
+            f"Give it up: mailer cancel {send.id}",
+        ]
+    else:
+        lines = [
+            f"Stopped after {number(done(status))} of {number(send.audience)}; nobody is lost. "
+            f"Go on with: {how_to_start()}",
+            f"Give it up: mailer cancel {send.id}",
+        ]
+    err.print("", *lines, sep="\n", markup=False)

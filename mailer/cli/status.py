@@ -9,9 +9,10 @@ import click
 from rich.console import RenderableType
 
 from mailer.cli.common import config_option, json_option, load
-from mailer.cli.edges import opened
+from mailer.cli.edges import figures, missing_file, opened
 from mailer.cli.output import brief, err, number, out, plain, print_json, state, table
 from mailer.cli.progress import status_json, status_panel
+from mailer.cli.start_hint import hints
 from mailer.cli.watch import watch
 from mailer.model.ledger import RecipientState, SendId, SendKind, Status
 from mailer.service.ports import Store
@@ -32,22 +33,27 @@ def command(send: str | None, watching: bool, tests: bool, as_json: bool) -> Non
         raise click.UsageError("--watch needs a SEND and goes without --json.")
     loaded = load()
     timezone = loaded.settings.publication.timezone
-    with opened(loaded) as store:
+    if send is None and (missing := missing_file(loaded)):
+        err.print(f"Nothing has been sent yet: there is no database in {missing.parent}.", markup=False)
+        if as_json:
+            print_json([])
+        return
+    with opened(loaded, must_exist=True) as store:
         if send is None:
             _list(store, tests, as_json, timezone)
         elif watching:
             watch(store, SendId(send), timezone, console=out)
         else:
-            status = store.sends.status(SendId(send), time.time())
+            status = figures(store, SendId(send))
             if as_json:
                 print_json(status_json(status))
             else:
-                out.print(status_panel(status, timezone, time.time()))
+                out.print(status_panel(status, timezone, time.time(), hints(store, status)))
 
 
 def _list(store: Store, tests: bool, as_json: bool, timezone: str) -> None:
     sends = [send for send in store.sends.all() if tests or send.kind is SendKind.ISSUE]
-    statuses = [store.sends.status(send.id, time.time()) for send in sends]
+    statuses = [figures(store, send.id) for send in sends]
     if as_json:
         print_json([status_json(status) for status in statuses])
     elif not statuses:
@@ -59,6 +65,8 @@ def _list(store: Store, tests: bool, as_json: bool, timezone: str) -> None:
         for status in statuses:
             listing.add_row(*_row(status, shown, timezone))
         out.print(listing)
+        for hint in hints(store, *statuses):
+            out.print(plain(hint), style="yellow")
 
 
 def _row(status: Status, shown: Sequence[RecipientState], timezone: str) -> list[RenderableType]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import nullcontext
 from typing import IO
 
 import click
@@ -12,17 +13,18 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from mailer.cli.common import config_option, json_option, load
 from mailer.cli.edges import confirm, opened
-from mailer.cli.output import err, number, out, plain, plural, print_json, shown
+from mailer.cli.output import err, number, out, plain, plural, print_json, shown, stream_json
 from mailer.errors import AddressError, MailerError
 from mailer.model.address import parse_address
 from mailer.model.people import Subscriber
-from mailer.service.import_subscribers import RefusedRow, export_csv, import_csv
+from mailer.service.import_subscribers import RefusedRow, export_csv, exported, import_csv
 from mailer.service.ports import Store
 
 _COLUMNS = (TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} rows"), TimeElapsedColumn())
 
 
 @click.group()
+@config_option
 def command() -> None:
     """Import, export, show and remove people."""
 
@@ -38,10 +40,8 @@ def import_(ctx: click.Context, file: IO[bytes], as_json: bool) -> None:
     first_name, last_name, language and timezone fill those columns, every other column becomes an attribute. Nobody who
     unsubscribed is subscribed again. A bad row is refused with line and reason, and the others are taken.
     """
-    with (
-        opened(load()) as store,
-        Progress(*_COLUMNS, console=err, transient=True, disable=not err.is_terminal) as progress,
-    ):
+    progress = Progress(*_COLUMNS, console=err, transient=True)
+    with opened(load()) as store, progress if err.is_terminal else nullcontext():
         task = progress.add_task("importing", total=None)
         report = import_csv(
             file,
@@ -68,10 +68,16 @@ def _refusal(row: RefusedRow) -> str:
 
 @command.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
+@json_option
 @config_option
-def export(file: str) -> None:
+def export(file: str, as_json: bool) -> None:
     """Write everyone who hasn't unsubscribed to FILE (default: stdout), as 'import' reads it."""
-    with opened(load()) as store:
+    if as_json and file != "-":
+        raise click.UsageError("Either FILE or --json, which prints on stdout.")
+    with opened(load(), must_exist=True) as store:
+        if as_json:
+            stream_json(map(_as_json, exported(store.subscribers)))
+            return
         if file == "-":
             export_csv(store.subscribers, sys.stdout)
             return
@@ -94,7 +100,7 @@ def _private(path: str, flags: int) -> int:
 @config_option
 def show(email: str, as_json: bool) -> None:
     """Show what is kept about EMAIL."""
-    with opened(load()) as store:
+    with opened(load(), must_exist=True) as store:
         found = _find(store, email)
         key = parse_address(found.email).key
         suppression = store.suppressions.find([key]).get(key)
@@ -118,7 +124,7 @@ def show(email: str, as_json: bool) -> None:
 @config_option
 def remove(email: str, yes: bool, as_json: bool) -> None:
     """Forget EMAIL: the person is deleted, what waits for them is skipped. Reports keep their counts."""
-    with opened(load()) as store:
+    with opened(load(), must_exist=True) as store:
         found = _find(store, email)
         confirm(f"Delete {shown(found.email)}? This can't be undone.", yes=yes)
         removed = store.subscribers.remove(parse_address(found.email).key, time.time())

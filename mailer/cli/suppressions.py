@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from typing import IO
 
 import click
 
@@ -16,11 +16,13 @@ from mailer.cli.output import err, iso, number, out, plain, print_json, shown, s
 from mailer.errors import AddressError
 from mailer.model.address import parse_address
 from mailer.model.people import Suppression
+from mailer.service.csv_rows import NOT_UTF8, read_rows
 
 COLUMNS = ("email", "reason", "source", "created_at")
 
 
 @click.group()
+@config_option
 def command() -> None:
     """List and change the addresses that mail may not go to. A running send heeds them at once."""
 
@@ -30,7 +32,7 @@ def command() -> None:
 @config_option
 def list_(as_json: bool) -> None:
     """List them all."""
-    with opened(load()) as store:
+    with opened(load(), must_exist=True) as store:
         found = store.suppressions.each()
         if as_json:
             stream_json(map(_as_json, found))
@@ -64,23 +66,24 @@ def add(email: tuple[str, ...], reason: str, as_json: bool) -> None:
 def remove(email: tuple[str, ...], as_json: bool) -> None:
     """Let mail go to EMAIL… again. Who had unsubscribed stays unsubscribed."""
     addresses = [_address(text) for text in email]
-    with opened(load()) as store:
+    with opened(load(), must_exist=True) as store:
         removed = sum(store.suppressions.remove(address) for address in addresses)
     _say({"removed": removed, "unchanged": len(addresses) - removed}, as_json)
 
 
 @command.command("import")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True))
+@click.argument("file", type=click.File("rb"))
 @json_option
 @config_option
-def import_(file: Path, as_json: bool) -> None:
+def import_(file: IO[bytes], as_json: bool) -> None:
     """Suppress all addresses in FILE: CSV with a column 'email' (and 'reason'), or an address a line."""
     refused: list[dict[str, object]] = []
     added = unchanged = 0
-    stream = sys.stdin if str(file) == "-" else file.open(encoding="utf-8-sig", errors="replace", newline="")
-    with stream as lines, opened(load()) as store:
-        for line, email, reason in _rows(lines):
+    with opened(load()) as store:
+        for line, email, reason, problem in _rows(file):
             try:
+                if problem:
+                    raise AddressError(problem)
                 key = parse_address(email).key
             except AddressError as error:
                 refused.append({"line": line, "email": email, "reason": error.what})
@@ -98,30 +101,33 @@ def import_(file: Path, as_json: bool) -> None:
 
 
 @command.command()
+@json_option
 @config_option
-def export() -> None:
+def export(as_json: bool) -> None:
     """Print them all as CSV, as 'import' reads them."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    with opened(load()) as store:
+    with opened(load(), must_exist=True) as store:
+        if as_json:
+            stream_json(map(_as_json, store.suppressions.each()))
+            return
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(COLUMNS)
         for one in store.suppressions.each():
             writer.writerow([one.email, one.reason, one.source, iso(one.created_at)])
 
 
-def _rows(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
-    """Line, address and reason of each row. Without a header that names ``email``, the first column is the address."""
-    reader = csv.reader(lines)
+def _rows(file: IO[bytes]) -> Iterator[tuple[int, str, str, str]]:
+    """Line, address, reason and problem of each row. Without a header that names ``email``, the first column is it."""
     email, reason = 0, -1
-    for index, row in enumerate(reader):
-        names = [cell.strip().lower() for cell in row]
+    for index, row in enumerate(read_rows(file, file.name)):
+        names = [cell.strip().lower() for cell in row.cells]
         if index == 0 and "email" in names:
             email, reason = names.index("email"), names.index("reason") if "reason" in names else -1
-        elif any(names):
-            yield reader.line_num, _cell(row, email), _cell(row, reason)
+        elif any(names) or row.problem:
+            yield row.line, _cell(row.cells, email), _cell(row.cells, reason), row.problem
 
 
 def _cell(row: list[str], index: int) -> str:
-    return row[index].strip() if 0 <= index < len(row) else ""
+    return NOT_UTF8.sub("\ufffd", row[index]).strip() if 0 <= index < len(row) else ""
 
 
 def _address(text: str) -> str:

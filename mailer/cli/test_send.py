@@ -8,14 +8,15 @@ from pathlib import Path
 import click
 
 from mailer.cli.common import config_option, json_option, load
-from mailer.cli.edges import opened, warn_of_inactive
-from mailer.cli.output import err, out, plain, plural, print_json, state
+from mailer.cli.edges import figures, opened, warn_of_inactive
+from mailer.cli.output import err, number, out, plain, print_json, state
 from mailer.cli.press import compile_file
-from mailer.cli.progress import status_json
+from mailer.cli.progress import outcome, status_json
 from mailer.cli.relays import check_relays, say_where_mail_goes
+from mailer.cli.start_hint import say_how_to_start
 from mailer.cli.watch import all_tried, watch
 from mailer.cli.workforce import workforce
-from mailer.model.ledger import RecipientState
+from mailer.model.ledger import RecipientState, SendState
 from mailer.service.sending import start_test_send
 
 
@@ -29,7 +30,8 @@ from mailer.service.sending import start_test_send
 def command(ctx: click.Context, issue: Path, to: tuple[str, ...], persona: str, as_json: bool) -> None:
     """Send ISSUE to the editors, through the real pipeline, with [Test] before the subject.
 
-    Recorded like any send, outside every statistic. Returns when each message is sent, failed or deferred.
+    Recorded like any send, outside every statistic. Returns when each message has been tried; exits 0 when all of them
+    went out.
     """
     loaded = load()
     warn_of_inactive(loaded)
@@ -38,14 +40,19 @@ def command(ctx: click.Context, issue: Path, to: tuple[str, ...], persona: str, 
         check_relays(loaded, strictly=not loaded.settings.redis.url)
         send = start_test_send(store, edition, to or loaded.settings.publication.editors, persona, time.time())
         say_where_mail_goes(loaded)
-        with workforce(loaded, store) as see_to_it:
-            status = watch(store, send.id, loaded.settings.publication.timezone, all_tried, tick=see_to_it)
+        with workforce(loaded, store, send.id) as force:
+            watch(store, send.id, loaded.settings.publication.timezone, all_tried, force=force)
+        status = figures(store, send.id)
         if as_json:
             print_json(status_json(status))
         else:
             for report in store.sends.recipients(send.id, None):
                 reply = f"{report.code or ''} {report.reply}".strip()
                 out.print(plain(report.email), state(report.state), plain(reply), sep="  ")
-    if failed := status.counts.get(RecipientState.FAILED, 0):
-        err.print(f"[red]{plural(failed, 'message')} failed.[/]")
-        ctx.exit(1)
+        sent, audience = status.counts[RecipientState.SENT], status.send.audience
+        if sent < audience:
+            much = f"Only {number(sent)} of {number(audience)} messages" if sent else "Nothing"
+            err.print(f"[red]{much} went out: {outcome(status)}.[/]")
+            if status.send.state is SendState.RUNNING:
+                say_how_to_start(store)
+            ctx.exit(1)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 
+from mailer.cli.edges import figures
 from mailer.cli.output import err
-from mailer.cli.progress import status_panel
-from mailer.model.ledger import RecipientState, SendId, SendState, Status
+from mailer.cli.progress import AT_REST, status_panel, untried
+from mailer.cli.start_hint import hints
+from mailer.model.ledger import SendId, Status
 from mailer.service.ports import Store
 
-AT_REST = frozenset({SendState.FINISHED, SendState.CANCELLED, SendState.PAUSED})
-
-_UNTRIED = (RecipientState.PENDING, RecipientState.CLAIMED, RecipientState.DOTTED)
+if TYPE_CHECKING:
+    from mailer.cli.workforce import Workforce
 
 EVERY = 0.25
 """Seconds between two looks."""
@@ -27,24 +29,30 @@ def watch(
     timezone: str,
     done: Callable[[Status], bool] | None = None,
     *,
-    tick: Callable[[], None] = lambda: None,
+    force: Workforce | None = None,
     console: Console = err,
 ) -> Status:
     """Shows a send until it is at rest, or ``done`` says so; gives its last status.
 
-    ``tick`` is called at every look. Where there is no terminal, only the last figures are shown.
+    ``force`` sees to it at every look that somebody works. Where there is no terminal, only the last figures are shown.
     """
-    status = store.sends.status(send, time.time())
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            live.update(status_panel(status, timezone, time.time()), refresh=True)
-            if status.send.state in AT_REST or (done is not None and done(status)):
-                return status
-            tick()
-            time.sleep(EVERY)
-            status = store.sends.status(send, time.time())
+    status = figures(store, send)
+    try:
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                told = hints(store, status, log=force.log if force else None)
+                live.update(status_panel(status, timezone, time.time(), told), refresh=True)
+                if status.send.state in AT_REST or (done is not None and done(status)):
+                    return status
+                if force is not None:
+                    force.see_to_it()
+                time.sleep(EVERY)
+                status = figures(store, send)
+    finally:
+        if not console.is_terminal:
+            console.line()  # Live leaves the last line open there
 
 
 def all_tried(status: Status) -> bool:
-    """Whether every recipient has been tried: what is deferred may wait for long."""
-    return not any(status.counts.get(one, 0) for one in _UNTRIED)
+    """Whether every recipient has been tried."""
+    return not untried(status)

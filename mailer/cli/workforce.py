@@ -7,7 +7,7 @@ one worker of its own, for as long as it waits.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from rich.text import Text
 from mailer.cli.edges import workers_alive
 from mailer.cli.output import err
 from mailer.cli.processes import Child, running
+from mailer.cli.progress import AT_REST
 from mailer.config import Loaded, ensure_data_dir
+from mailer.model.ledger import SendId
 from mailer.queue.embedded import EmbeddedRedis
 from mailer.service.ports import Store
 
@@ -37,31 +39,43 @@ def worker_child(loaded: Loaded, name: str = "worker", log: Path | None = None) 
     return Child(name, ("-m", "mailer.cli.logged", str(log), *worker) if log else worker)
 
 
+class Workforce:
+    """Whoever works while a command waits. ``log`` is that of our own worker, None while there is none."""
+
+    def __init__(self, loaded: Loaded, store: Store, send: SendId, stack: ExitStack) -> None:
+        self._loaded, self._store, self._send, self._stack = loaded, store, send, stack
+        self._looked_at = float("-inf")
+        self.log: Path | None = None
+
+    def see_to_it(self) -> None:
+        """To be called while waiting: when nobody works, it starts a worker. Raises ``QueueError``."""
+        if self.log or time.monotonic() - self._looked_at < EVERY:
+            return
+        first, self._looked_at = self._looked_at == float("-inf"), time.monotonic()
+        if workers_alive(self._store):
+            return
+        if not self._loaded.settings.redis.url:
+            self._start()
+        elif first:
+            err.print("[yellow]No worker is running.[/] Start one: [bold]mailer worker[/]. Waiting for it …")
+
+    def _start(self) -> None:
+        sends = self._store.sends.all()
+        others = [f"{one.id} ({one.state})" for one in sends if one.state not in AT_REST and one.id != self._send]
+        if others:
+            err.print(f"The same worker sends what else is unfinished: {', '.join(others)}.", style="yellow")
+        engine = EmbeddedRedis(ensure_data_dir(self._loaded))
+        engine.start()
+        self._stack.callback(engine.stop)
+        self.log = log = self._loaded.data_dir / LOG_NAME
+        err.print(Text(f"No worker is running: started one for as long as this takes. Its log: {log}", "dim"))
+        self._stack.enter_context(running([worker_child(self._loaded, log=log)]))
+
+
 @contextmanager
-def workforce(loaded: Loaded, store: Store, workers: int = 1) -> Iterator[Callable[[], None]]:
-    """Gives a function to be called while waiting: it sees to it that somebody works. Raises ``QueueError``."""
+def workforce(loaded: Loaded, store: Store, send: SendId) -> Iterator[Workforce]:
+    """Somebody who delivers ``send`` for as long as a block of code runs. Raises ``QueueError``."""
     with ExitStack() as stack:
-        ours = False
-        looked_at = float("-inf")
-
-        def see_to_it() -> None:
-            nonlocal ours, looked_at
-            if ours or time.monotonic() - looked_at < EVERY:
-                return
-            first, looked_at = looked_at == float("-inf"), time.monotonic()
-            if workers_alive(store):
-                return
-            if loaded.settings.redis.url:
-                if first:
-                    err.print("[yellow]No worker is running.[/] Start one: [bold]mailer worker[/]. Waiting for it …")
-                return
-            ours = True
-            engine = EmbeddedRedis(ensure_data_dir(loaded))
-            engine.start()
-            stack.callback(engine.stop)
-            log = loaded.data_dir / LOG_NAME
-            err.print(Text(f"No worker is running: started one for as long as this takes. Its log: {log}", "dim"))
-            stack.enter_context(running([worker_child(loaded, f"worker {n + 1}", log) for n in range(workers)]))
-
-        see_to_it()
-        yield see_to_it
+        force = Workforce(loaded, store, send, stack)
+        force.see_to_it()
+        yield force

@@ -13,7 +13,7 @@ from mailer.compile.calendar import calendar_rows
 from mailer.compile.markdown import to_html
 from mailer.compile.mjml_check import check_mjml
 from mailer.compile.plain import Reading, to_text
-from mailer.compile.templates import Drawing, Templates
+from mailer.compile.templates import Drawing, Templates, file_of
 from mailer.compile.token_table import TokenTable, tokens_in
 from mailer.compile.values import IssueValues
 from mailer.content.document import Block, Conditional, Node, Prose
@@ -64,7 +64,10 @@ def _reachable(node: Conditional, tokens: TokenTable, values: IssueValues) -> li
 
 
 class Body:
-    """Draws pruned nodes. ``day`` is how a calendar writes a day, such as ``{weekday} {day}``."""
+    """Draws pruned nodes; a block whose template draws nothing leaves no gap.
+
+    ``day`` is how a calendar writes a day, such as ``{weekday} {day}``.
+    """
 
     def __init__(
         self,
@@ -91,6 +94,8 @@ class Body:
                 case Conditional():
                     parts = self._conditional(node)
             for part in parts:
+                if not part.mjml:
+                    continue
                 if groups and groups[-1].rows and part.rows:
                     groups[-1] = Group(groups[-1].mjml + part.mjml, True)
                 else:
@@ -103,13 +108,15 @@ class Body:
         The blank line stands inside a condition, so that none is left over where the condition doesn't hold.
         """
         out, begun = "", False
-        for index, node in enumerate(nodes):
+        drawn = [(node, "" if isinstance(node, Conditional) else self._node_text(node)) for node in nodes]
+        shown = [(node, text) for node, text in drawn if text or isinstance(node, Conditional)]
+        for index, (node, said) in enumerate(shown):
             if not isinstance(node, Conditional):
-                out += ("\n\n" if begun else "") + self._node_text(node)
+                out += ("\n\n" if begun else "") + said
                 begun = True
                 continue
             *controls, end = self._tokens.controls(node)
-            more = index < len(nodes) - 1
+            more = index < len(shown) - 1
             for control, (_, inner) in zip(controls, node.branches, strict=True):
                 text = self.text(inner)
                 before, after = ("\n\n", "") if begun else ("", "\n\n" if more else "")
@@ -142,12 +149,14 @@ class Body:
             case "raw":
                 body = _markdown(block)
         drawn = self._drawing.draw(f"blocks/{block.name}.mjml", body=body, **self._attributes(block))
+        if not drawn.strip():
+            return Markup()
         if isinstance(body, Markup) and (lost := Counter(tokens_in(body)) - Counter(tokens_in(drawn))):
             entry = self._tokens[next(iter(lost))]
             raise CompileError(
                 f"The block '{block.name}' doesn't show all of its text: an expression of line {entry.line} is missing",
                 where=self._at(block),
-                todo=f"Look at what blocks/{block.name}.mjml does with {{{{ body }}}}.",
+                todo=f"Look at what {file_of(f'blocks/{block.name}.mjml')} does with {{{{ body }}}}.",
             )
         check_mjml(drawn, f"blocks/{block.name}.mjml")
         return Markup(drawn)  # noqa: S704

@@ -94,6 +94,7 @@ class _Letter:
             },
             {
                 "lead": _lead,
+                "says": self._says,
                 "unwrap": _unwrap,
                 "wrap": lambda text, hanging="": wrap(text, self.reading, hanging=hanging),
             },
@@ -139,6 +140,19 @@ class _Letter:
             where=f"{self.tokens.file}:{entry.line}",
             todo="Look at the template that draws it: MJML drops or repeats some attributes.",
         )
+
+    def _says(self, text: str, token: str) -> bool:
+        """Whether a text says to everyone what a token stands for; what stands in a condition doesn't count."""
+        depth = 0
+        for found in tokens_in(text):
+            match self.tokens.keyword(found):
+                case "if":
+                    depth += 1
+                case "endif":
+                    depth -= 1
+                case None if depth == 0 and self._source(found) == self._source(token):
+                    return True
+        return False
 
     def _known(self, token: str) -> str:
         """The value of an issue-scope token, where it can be had; another's turn comes with the pieces."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mailer.compile.templates import Templates
+from mailer.compile.templates import Templates, file_of
 from mailer.errors import CompileError, nearest
 
 ELEMENTS = (
@@ -60,13 +60,13 @@ def check_templates(templates: Templates) -> None:
 
 
 def check_mjml(source: str, name: str) -> None:
-    """The same for one source; ``name`` is what it is called in the message."""
+    """The same for one source; ``name``: the template's."""
     plain = _NO_MARKUP.sub(lambda found: "\n" * found.group().count("\n"), source)
     for found in _TAG.finditer(plain):
         tag = found.group(1).lower()
         if tag in ELEMENTS:
             continue
-        where = f"{name}:{plain[: found.start()].count(chr(10)) + 1}"
+        where = f"{file_of(name)}:{plain[: found.start()].count(chr(10)) + 1}"
         if tag == "link":
             raise CompileError(
                 "<link> would load something from elsewhere when the mail is opened",

@@ -20,6 +20,11 @@ _WORD = re.compile(r"[a-z][a-z0-9_]*\??")
 BODIES = ("markdown", "rows", "raw", "none")
 
 
+def file_of(name: str) -> str:
+    """Where a person finds a template, or puts it: beside ``mailer.toml``."""
+    return f"templates/{name}"
+
+
 @dataclass(frozen=True)
 class Templates:
     """All templates' sources by name: ``layout.mjml``, ``prose.mjml``, ``layout.txt``, ``labels.toml``,
@@ -32,7 +37,8 @@ class Templates:
         try:
             return self.sources[name]
         except KeyError:
-            raise CompileError("This template is missing", where=name, todo=nearest(name, list(self.sources))) from None
+            todo = nearest(name, list(self.sources))
+            raise CompileError("This template is missing", where=file_of(name), todo=todo) from None
 
     @cached_property
     def blocks(self) -> dict[str, Declaration]:
@@ -48,7 +54,9 @@ class Templates:
         try:
             return tomllib.loads(self.source("labels.toml"))
         except tomllib.TOMLDecodeError as error:
-            raise CompileError(str(error), where="labels.toml", todo="Each language is a table of texts.") from None
+            raise CompileError(
+                str(error), where=file_of("labels.toml"), todo="Each language is a table of texts."
+            ) from None
 
     def labels(self, language: str) -> dict[str, str]:
         """The layout's own words in a language: its table (``de-AT``, else ``de``), else English."""
@@ -76,7 +84,7 @@ def block_shapes(templates: Templates) -> dict[str, BlockShape]:
 
 
 def _declaration(name: str, templates: Templates) -> Declaration:
-    where = f"blocks/{name}.mjml:1"
+    where = f"{file_of(f'blocks/{name}.mjml')}:1"
     example = "{# attributes: src alt href? #}"
     found = _DECLARATION.match(templates.source(f"blocks/{name}.mjml"))
     if found is None:
@@ -88,7 +96,8 @@ def _declaration(name: str, templates: Templates) -> Declaration:
         raise CompileError(f"'{wrong[0]}' is no attribute's name", where=where, todo=f"Write such as {example}")
     options = dict(_option(part, where) for part in (found.group("more") or "").split(";") if part.strip())
     if f"text/{name}.txt" not in templates.sources:
-        raise CompileError(f"The block '{name}' has no text template", where=where, todo=f"Add text/{name}.txt.")
+        todo = f"Add {file_of(f'text/{name}.txt')}."
+        raise CompileError(f"The block '{name}' has no text template", where=where, todo=todo)
     body = options.get("body", "markdown")
     return Declaration(
         BlockShape(
@@ -96,6 +105,7 @@ def _declaration(name: str, templates: Templates) -> Declaration:
             frozenset(word for word in words if not word.endswith("?")),
             frozenset(word[:-1] for word in words if word.endswith("?")),
             raw=body == "raw",
+            empty=body == "none",
         ),
         body,
         options.get("placement", "row"),
@@ -137,7 +147,7 @@ class Drawing:
         try:
             return self._environment.get_template(name).render(context)
         except TemplateSyntaxError as error:
-            raise CompileError(str(error.message), where=f"{error.name or name}:{error.lineno}") from None
+            raise CompileError(str(error.message), where=f"{file_of(error.name or name)}:{error.lineno}") from None
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise CompileError(str(error) or type(error).__name__, where=self._place(name, error)) from None
 
@@ -148,5 +158,5 @@ class Drawing:
     def _place(self, name: str, error: Exception) -> str:
         for frame in reversed(traceback.extract_tb(error.__traceback__)):
             if frame.filename in self._templates.sources:
-                return f"{frame.filename}:{frame.lineno}"
-        return name
+                return f"{file_of(frame.filename)}:{frame.lineno}"
+        return file_of(name)

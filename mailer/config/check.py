@@ -24,6 +24,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield from _addresses(settings)
     yield from _places(settings)
     yield from _urls(settings)
+    yield from _names(settings)
     yield from _secrets(settings)
 
 
@@ -98,6 +99,14 @@ def _urls(settings: Settings) -> Iterator[Finding]:
         if not relay.host or (re.search(r"[\s/:@]", relay.host) and not re.fullmatch(r"[0-9a-fA-F:.]+", relay.host)):
             todo = "Give a host name or an IP address; the port has a key of its own."
             yield ("relays", index, "host"), f"'{relay.host}' is no host name", todo
+
+
+def _names(settings: Settings) -> Iterator[Finding]:
+    labels = [relay.label for relay in settings.relays]
+    for index, label in enumerate(labels):
+        if (first := labels.index(label)) < index:
+            what = f"'relays[{index}]' has the name of 'relays[{first}]': {label}"
+            yield ("relays", index), what, "Give each [[relays]] a name of its own."
 
 
 def _secrets(settings: Settings) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mailer.config.shape import Path, child, dotted, is_section, is_sections, known_keys, shape_at
+from mailer.config.shape import Path, child, dotted, is_mapping, is_section, is_sections, known_keys, shape_at
 from mailer.errors import ConfigError, nearest
 from mailer.model.settings import Settings
 
@@ -28,7 +28,7 @@ _BOUNDS = {
 
 def complaint(error: Mapping[str, Any], data: Mapping[str, Any], place: Callable[[Path], str]) -> ConfigError:
     """One finding of pydantic's as a ``ConfigError`` that names key, place and what to write instead."""
-    path = _known_part(error["loc"])
+    path = known_part(error["loc"])
     kind, context = str(error["type"]), error.get("ctx", {})
     where = place(path)
     if kind == "extra_forbidden":
@@ -54,7 +54,7 @@ def complaint(error: Mapping[str, Any], data: Mapping[str, Any], place: Callable
     return ConfigError(f"'{dotted(path)}': {error['msg']}", where=where)
 
 
-def _known_part(loc: tuple[str | int, ...]) -> Path:
+def known_part(loc: tuple[str | int, ...]) -> Path:
     """The part of pydantic's location that is a path of ours; behind it may stand names of a union's members."""
     shape: Any = Settings
     path: Path = ()
@@ -70,9 +70,24 @@ def _unknown(path: Path, data: Mapping[str, Any], where: str) -> ConfigError:
     around, key = path[:-1], str(path[-1])
     known = known_keys(shape_at(around))
     if around:
-        return ConfigError(f"unknown key '{key}' in [{dotted(around)}]", where=where, todo=nearest(key, known))
+        todo = _quoted(path, data) or nearest(key, known)
+        return ConfigError(f"unknown key '{key}' in [{dotted(around)}]", where=where, todo=todo)
     if isinstance(data.get(key), dict | list):
         return ConfigError(f"unknown section [{key}]", where=where, todo=nearest(key, known))
     homes = [f"[{section}]" for section in known if key in known_keys(shape_at((section,)))]
     todo = f"It belongs in {' or '.join(homes)}." if homes else f"Every key stands in a section. {nearest(key, known)}"
     return ConfigError(f"unknown key '{key}'", where=where, todo=todo)
+
+
+def _quoted(path: Path, data: Mapping[str, Any]) -> str:
+    """How a table is written whose name has dots in it, if that was meant: ``[delivery.domains.gmail.com]``."""
+    home, names = path[:-2], [str(key) for key in path[-2:]]
+    value: Any = data
+    for key in path:
+        value = value[key]
+    if not is_mapping(shape_at(home)) or not isinstance(value, dict):
+        return ""
+    while len(value) == 1 and isinstance(below := next(iter(value.values())), dict):
+        names += value
+        value = below
+    return f'A name with dots stands in quotes: [{dotted(home)}."{".".join(names)}"].'

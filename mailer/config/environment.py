@@ -7,7 +7,7 @@ given as JSON. A variable without ``__`` is somebody else's, unless it begins li
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mailer.config.shape import (
@@ -79,23 +79,26 @@ def _path(name: str) -> Path:
             return ()
     path: Path = ()
     shape: Any = Settings
-    for part in rest.split("__"):
+    parts = rest.split("__")
+    for index, part in enumerate(parts):
         key: str | int = int(part) if is_sections(shape) and part.isdigit() else part.lower()
         below = child(shape, key)
         if below is None and is_leaf(shape) and key == "file":
             return (*path, "file")
         if below is None:
-            raise ConfigError("unknown variable", where=name, todo=_suggest(path, shape, part))
+            raise ConfigError("unknown variable", where=name, todo=_suggest(path, shape, parts[index:]))
         path, shape = (*path, key), below
     return path
 
 
-def _suggest(path: Path, shape: Any, part: str) -> str:
+def _suggest(path: Path, shape: Any, parts: Sequence[str]) -> str:
+    """What was meant by the first of ``parts``, below the path of a shape; the others are kept."""
     if is_sections(shape):
         return f"Give a number: {variable((*path, 0))}__…"
     if not is_section(shape):
         return f"{variable(path)} has nothing below it." if path else ""
-    return nearest(variable((*path, part)), [variable((*path, key)) for key in known_keys(shape)])
+    todo = nearest(variable((*path, parts[0])), [variable((*path, key)) for key in known_keys(shape)])
+    return todo.replace("'?", "".join(f"__{part}" for part in parts[1:]) + "'?")
 
 
 def _value(path: Path, name: str, text: str) -> Any:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from mailer.config.check import check
-from mailer.config.complaints import complaint
+from mailer.config.complaints import complaint, known_part
 from mailer.config.environment import overlay, read_environment, sources, variable
 from mailer.config.secret_files import resolve_files
 from mailer.config.shape import Path as Key
@@ -21,6 +22,9 @@ from mailer.errors import ConfigError
 from mailer.model.settings import Settings
 
 CONFIG_NAME = "mailer.toml"
+
+MAX_ROUNDS = 5
+"""How often what is wrong is taken out to look at the rest; a round after the first finds what the one before hid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +82,56 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> Loaded:
             overlay(data, key, name, value)
         except ConfigError as error:
             errors.append(error)
-    data, unreadable = resolve_files(data, base, place)
-    errors += unreadable
-    try:
-        settings = Settings.model_validate(data)
-    except ValidationError as invalid:
-        errors += [complaint(error, data, place) for error in invalid.errors(include_url=False)]
-        raise _all(errors) from None
-    errors += [ConfigError(what, where=place(key), todo=todo) for key, what, todo in check(settings)]
-    if errors:
+    data, wrong = resolve_files(data, base, place)
+    settings = _checked(data, wrong, place)
+    if errors := [*errors, *wrong.values()]:
         raise _all(errors)
     settings = _absolute(settings, base)
     data_dir = (base / settings.store.data).resolve()
     return Loaded(settings, file.resolve() if file else None, data_dir, _store_url(settings.store.url, base, data_dir))
+
+
+def _checked(data: dict[str, Any], wrong: dict[Key, ConfigError], place: _Place) -> Settings:
+    """The settings, after noting everything in ``data`` that is wrong. Takes out what is, to look at the rest."""
+
+    def note(path: Key, error: ConfigError) -> None:
+        if not any(path[: len(known)] == known for known in wrong):
+            wrong[path] = error
+
+    for _ in range(MAX_ROUNDS):
+        try:
+            settings = Settings.model_validate(data)
+        except ValidationError as invalid:
+            found = [(known_part(error["loc"]), error) for error in invalid.errors(include_url=False)]
+            for path, error in found:
+                note(path, complaint(error, data, place))
+            for path, _error in found:
+                _drop(data, path)
+        else:
+            for path, what, todo in check(settings):
+                note(path, ConfigError(what, where=place(path), todo=todo))
+            return settings
+    return Settings()
+
+
+def _drop(data: dict[str, Any], path: Key) -> None:
+    """Takes out what is wrong at a path: of a list all of it, but of the relays one alone, since they have numbers."""
+    if path[0] == "relays" and len(path) > 1:
+        index, *below = path[1:]
+        stand_in = {"host": f"relay-{index}.localhost"}
+        relay = data["relays"][index]
+        if below and isinstance(relay, dict):
+            relay.pop(below[0], None)
+            data["relays"][index] = {**stand_in, **relay}
+        else:
+            data["relays"][index] = stand_in
+        return
+    home, key = data, path[0]
+    for following in path[1:]:
+        if not isinstance(home[str(key)], dict):
+            break
+        home, key = home[str(key)], following
+    home.pop(str(key), None)
 
 
 def _absolute(settings: Settings, base: Path) -> Settings:
@@ -111,4 +152,8 @@ def _store_url(url: str, base: Path, data_dir: Path) -> str:
 
 
 def _all(errors: list[ConfigError]) -> ConfigError:
-    return errors[0] if len(errors) == 1 else ConfigError("\n".join(map(str, errors)))
+    def line(error: ConfigError) -> int:
+        number = error.where.rpartition(":")[2]
+        return int(number) if number.isdigit() else 0
+
+    return errors[0] if len(errors) == 1 else ConfigError("\n".join(map(str, sorted(errors, key=line))))

@@ -8,24 +8,33 @@ from typing import Any
 
 from mailer.config.shape import Path as Key
 from mailer.config.shape import child, dotted, is_leaf
-from mailer.errors import ConfigError
+from mailer.errors import ConfigError, nearest
 from mailer.model.settings import Settings
 
 
 def resolve_files(
     data: dict[str, Any], base: Path, place: Callable[[Key], str]
-) -> tuple[dict[str, Any], list[ConfigError]]:
-    """The data with secrets read from their files (relative to ``base``, line ends stripped), and what failed."""
-    errors: list[ConfigError] = []
+) -> tuple[dict[str, Any], dict[Key, ConfigError]]:
+    """The data with secrets read from their files (relative to ``base``, line ends stripped), and which failed."""
+    errors: dict[Key, ConfigError] = {}
+
+    def read(name: str, path: Key) -> str:
+        try:
+            return (base / name).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+            errors[path] = ConfigError(f"'{dotted(path)}': {base / name}: {why}", where=place(path))
+            return ""
 
     def resolve(value: Any, shape: Any, path: Key) -> Any:
-        if isinstance(value, dict) and shape is not None and is_leaf(shape) and set(value) == {"file"}:
-            try:
-                return (base / str(value["file"])).read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                why = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-                errors.append(ConfigError(f"'{dotted(path)}': {base / str(value['file'])}: {why}", where=place(path)))
-                return ""
+        if isinstance(value, dict) and value and shape is not None and is_leaf(shape):
+            if set(value) == {"file"}:
+                return read(str(value["file"]), path)
+            wrong = next(key for key in value if key != "file")
+            what = f"'{dotted(path)}' has no key '{wrong}'"
+            todo = nearest(wrong, ["file"]) if "file" not in value else 'It is a text, or { file = "…" }.'
+            errors[path] = ConfigError(what, where=place((*path, wrong)), todo=todo)
+            return ""
         if isinstance(value, dict):
             return {key: resolve(inner, child(shape, key), (*path, key)) for key, inner in value.items()}
         if isinstance(value, list):

@@ -104,5 +104,8 @@ def _syntax(message: str, text: str, path: Path) -> ConfigError:
     line = int(found[1]) if found else len(text.splitlines())
     what = message[: found.start()] if found else re.sub(r"\s*\(at end of document\)", " (the file ends here)", message)
     shown = text.splitlines()[line - 1].strip() if 0 < line <= len(text.splitlines()) else ""
+    if re.match("Cannot (overwrite|declare)", what) and (key := re.match(r"(\[.*\])|([^=]+?)\s*=", shown)):
+        todo = "Put their keys under one of them." if key[1] else "Remove one of them."
+        return ConfigError(f"'{key[1] or key[2]}' is given twice", where=f"{path}:{line}", todo=todo)
     todo = 'Texts stand in quotes: name = "My letter".' if "Invalid value" in what and "=" in shown else ""
     return ConfigError(f"not valid TOML: {what[:1].lower()}{what[1:]}", where=f"{path}:{line}", todo=todo)

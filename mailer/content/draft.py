@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import partial
 
 from mailer.content.document import Control
 from mailer.content.scan import Output, Segment, Statement, Text
@@ -14,11 +15,15 @@ from mailer.expressions.errors import ExpressionError
 from mailer.expressions.expression import Expression, Scope
 from mailer.expressions.names import Names
 from mailer.expressions.parse import parse_expression
+from mailer.expressions.segment import parse_segment
 
 MAX_TOKENS = 5000
 """Expressions of one issue. A token's number has four digits, and compiling adds tokens of its own."""
 
 KEYWORDS = ("if", "elif", "else", "endif")
+
+_Parse = Callable[[str, int, Names], Expression]
+_CONDITION = partial(parse_expression, example="{% if subscriber.first_name %}")
 
 
 class Draft:
@@ -40,13 +45,21 @@ class Draft:
         """A token for an expression; one that is wrong is noted as a problem and stands for an empty text."""
         return self._add(self._parse(source, line), line)
 
+    def condition(self, source: str, line: int) -> str:
+        """The same for the condition of an ``{% if %}``."""
+        return self._add(self._parse(source, line, _CONDITION), line)
+
+    def segment(self, source: str, line: int) -> None:
+        """Notes what is wrong with a condition on subscribers."""
+        self._parse(source, line, parse_segment)
+
     def control(self, statement: Statement, line: int) -> str:
         """A token for a statement inside a line; nothing for one that isn't known."""
         if (known := self.known(statement, line)) is None:
             return ""
         condition = None
         if known.keyword in ("if", "elif"):
-            condition = self._parse(known.rest, line) if known.rest else _nothing(line)
+            condition = self._parse(known.rest, line, _CONDITION) if known.rest else _nothing(line)
         return self._add(Control(known.keyword, condition, line), line)
 
     def known(self, statement: Statement, line: int) -> Statement | None:
@@ -84,9 +97,9 @@ class Draft:
         found = (self.tokens.get(match.group()) for match in PATTERN.finditer(text))
         return [entry for entry in found if isinstance(entry, Control)]
 
-    def _parse(self, source: str, line: int) -> Expression:
+    def _parse(self, source: str, line: int, parse: _Parse = parse_expression) -> Expression:
         try:
-            return parse_expression(source, line, self._names)
+            return parse(source, line, self._names)
         except ExpressionError as error:
             self.problem(error.what, line, error.todo)
             return _nothing(line)

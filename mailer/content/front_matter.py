@@ -66,7 +66,7 @@ def parse_front_matter(lines: Sequence[str], language: str, draft: Draft) -> Fro
         slug=_slug(texts, draft),
         sender=_sender(texts, draft),
         reply_to=_reply_to(texts, draft),
-        segment=_plain(texts, "segment", draft),
+        segment=_segment(texts, draft),
         tags=_tags(entries, draft),
     )
 
@@ -172,6 +172,13 @@ def _check_address(key: str, address: str, todo: str, texts: Mapping[str, Entry]
         parse_address(address)
     except AddressError as error:
         draft.problem(f"'{key}' holds no e-mail address: {error.what}", texts[key].line, todo)
+
+
+def _segment(texts: Mapping[str, Entry], draft: Draft) -> str:
+    text = _plain(texts, "segment", draft)
+    if text and "{{" not in text and "{%" not in text:
+        draft.segment(text, texts["segment"].line)
+    return text
 
 
 def _tags(entries: Mapping[str, Entry], draft: Draft) -> tuple[str, ...]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
-
-from mailer.content.document import Block, Conditional, Document, Node, Prose
+from mailer.content.document import Block, Conditional, Control, Document, Node, Prose
+from mailer.content.links import ADDRESSES
+from mailer.content.markdown import MARKDOWN, proses, spans
 from mailer.content.tokens import PATTERN
 from mailer.errors import Problem
 
@@ -18,15 +17,15 @@ SUBJECT_SHORT, SUBJECT_LONG = 78, 150
 NEEDS_ALT = ("image", "chart")
 """Blocks that draw a picture."""
 
+LATER = ("links.preferences", "links.web_version", "links.share")
+"""Links to pages that aren't served yet."""
+
+SHARES = "share"
+"""The block that draws ``links.share``."""
+
 _TAG = re.compile(r"</?[a-zA-Z][a-zA-Z0-9]*(?:\s[^<>]*)?/?>")
 # Where an expression stood is a letter to Markdown, and between a letter and a quotation mark ** opens no emphasis.
 _LOST_EMPHASIS = re.compile(rf"{PATTERN.pattern}[*_]|[*_]{PATTERN.pattern}")
-
-NO_MARKDOWN = ("code", "html")
-"""Blocks whose body isn't Markdown."""
-
-_URL_KEYS = ("href", "src", "url")
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 
 Finding = tuple[str, int, str]
 """What, in which line, what to do."""
@@ -34,7 +33,11 @@ Finding = tuple[str, int, str]
 
 def warnings(document: Document) -> list[Problem]:
     """The warnings about a document, in the order of their lines."""
-    found = [*_front(document), *_nodes(document.nodes), *_headings(document)]
+    found = [*_front(document), *_later(document), *_headings(document)]
+    for block in _blocks(document.nodes):
+        found += _block(block)
+    for prose in proses(document.nodes):
+        found += _prose(prose)
     ordered = sorted(found, key=lambda finding: finding[1])
     return [Problem(what, document.file, line, todo, "warning") for what, line, todo in ordered]
 
@@ -51,60 +54,62 @@ def _front(document: Document) -> Iterator[Finding]:
         yield "The issue has no text", 1, "Write it after the front matter."
 
 
-def _nodes(nodes: tuple[Node, ...]) -> Iterator[Finding]:
-    for node in nodes:
-        match node:
-            case Prose():
-                yield from _prose(node)
-            case Block():
-                yield from _block(node)
-                if node.name not in NO_MARKDOWN:
-                    yield from _nodes(node.body)
-            case Conditional():
-                for _, branch in node.branches:
-                    yield from _nodes(branch)
-
-
 def _block(block: Block) -> Iterator[Finding]:
     if block.name in NEEDS_ALT and not block.attributes.get("alt", "").strip():
         yield f"The block '{block.name}' has no alt text", block.line, 'Say in alt="…" what the picture shows.'
-    for key in _URL_KEYS:
+    for key in ADDRESSES:
         if (url := block.attributes.get(key, "")).lower().startswith("http://"):
             yield _unencrypted(url, block.line)
 
 
 def _prose(prose: Prose) -> Iterator[Finding]:
-    for token in _MARKDOWN.parse(prose.markdown):
-        if token.type == "inline":
-            yield from _inline(token.children or [], prose.line + (token.map[0] if token.map else 0))
-
-
-def _inline(children: list[Token], line: int) -> Iterator[Finding]:
-    href: str | None = None
-    text = ""
-    for child in children:
-        match child.type:
-            case "softbreak" | "hardbreak":
-                line += 1
+    href = text = ""
+    for span, line in spans(prose):
+        match span.type:
             case "link_open":
-                href, text = str(child.attrs.get("href", "")), ""
+                href, text = str(span.attrs.get("href", "")), ""
                 if href.lower().startswith("http://"):
                     yield _unencrypted(href, line)
             case "link_close":
-                if href is not None and not text.strip():
+                if not text.strip():
                     yield f"The link to {_shown(href)} has no text", line, "Write what it leads to: [text](address)."
-                href = None
             case "image":
-                if not child.content.strip():
+                if not span.content.strip():
                     yield "A picture has no alt text", line, "Say what it shows: ![text](address)."
                 text += "image"
             case _:
-                text += child.content
-                if child.type == "text" and _LOST_EMPHASIS.search(child.content):
+                text += span.content
+                if span.type == "text" and _LOST_EMPHASIS.search(span.content):
                     todo = "Put a blank between them, or the braces inside the emphasis."
                     yield "A * or _ beside an expression's braces emphasises nothing", line, todo
-                if child.type == "text" and (tag := _TAG.search(child.content)):
-                    yield f"The HTML {tag.group()[:40]} will be seen as text", line, "Use Markdown, or the block html."
+                if span.type == "text" and (tag := _TAG.search(span.content)):
+                    yield f"The HTML {tag.group()[:40]} will be seen as text", line, "Use Markdown."
+
+
+def _later(document: Document) -> Iterator[Finding]:
+    """Each link to a page that isn't there yet, once, where it is used first."""
+    used = [("links.share", block.line) for block in _blocks(document.nodes) if block.name == SHARES]
+    for entry in document.tokens.values():
+        expression = entry.condition if isinstance(entry, Control) else entry
+        used += [(name, entry.line) for name in expression.names] if expression else []
+    for name in LATER:
+        if lines := [line for found, line in used if found == name]:
+            yield (
+                f"'{name}' leads to a page that this version doesn't serve yet",
+                min(lines),
+                "Leave it out until then.",
+            )
+
+
+def _blocks(nodes: tuple[Node, ...]) -> Iterator[Block]:
+    for node in nodes:
+        match node:
+            case Block():
+                yield node
+                yield from _blocks(node.body)
+            case Conditional():
+                for _, branch in node.branches:
+                    yield from _blocks(branch)
 
 
 def _headings(document: Document) -> Iterator[Finding]:
@@ -120,17 +125,10 @@ def _headings(document: Document) -> Iterator[Finding]:
 
 
 def _levels(nodes: tuple[Node, ...]) -> Iterator[tuple[int, int]]:
-    for node in nodes:
-        match node:
-            case Prose():
-                for token in _MARKDOWN.parse(node.markdown):
-                    if token.type == "heading_open" and token.level == 0:
-                        yield int(token.tag[1:]), node.line + (token.map[0] if token.map else 0)
-            case Block() if node.name not in NO_MARKDOWN:
-                yield from _levels(node.body)
-            case Conditional():
-                for _, branch in node.branches:
-                    yield from _levels(branch)
+    for prose in proses(nodes):
+        for token in MARKDOWN.parse(prose.markdown):
+            if token.type == "heading_open" and token.level == 0:
+                yield int(token.tag[1:]), prose.line + (token.map[0] if token.map else 0)
 
 
 def _unencrypted(url: str, line: int) -> Finding:

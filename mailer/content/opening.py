@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mailer.content.balance import unbalanced
 from mailer.content.draft import Draft
+from mailer.content.links import ADDRESSES, check_address
 from mailer.content.shapes import BlockShape
 from mailer.content.tokens import PATTERN
 from mailer.errors import nearest
@@ -15,6 +16,10 @@ from mailer.errors import nearest
 COLONS = re.compile(r"\s*:{3,}(.*)\Z", re.DOTALL)
 """A line that opens a block (with a rest that isn't blank) or closes one (without)."""
 
+WIDTH = "width"
+"""An attribute that holds a number of pixels."""
+
+_PIXELS = re.compile(r"[1-9][0-9]{0,3}")
 _NAME = re.compile(r"[A-Za-z][\w-]*")
 _BLANK = re.compile(r"\s*\Z")
 _KEY = re.compile(r"\s*([^\s=\"']+)")
@@ -86,5 +91,10 @@ def _check(shape: BlockShape, attributes: Mapping[str, str], line: int, draft: D
             shown = PATTERN.sub("{{ … }}", key)[:60]
             todo = nearest(shown.lower(), allowed) or "It takes none."
             draft.problem(f"The block '{shape.name}' has no attribute '{shown}'", line, todo)
+        elif key in ADDRESSES and (attributes[key].strip() or key in shape.required):
+            check_address(key, attributes[key], line, draft)
+        elif key == WIDTH and not _PIXELS.fullmatch(attributes[key]):
+            shown = PATTERN.sub("{{ … }}", attributes[key])[:60]
+            draft.problem(f"'{shown}' is no {WIDTH}", line, f'Write a number of pixels: {WIDTH}="420".')
     for key in sorted(shape.required.difference(attributes)):
         draft.problem(f"The block '{shape.name}' needs the attribute '{key}'", line, f'Add {key}="…" to its line.')

@@ -8,6 +8,7 @@ from mailer.content.body import parse_body
 from mailer.content.document import Document
 from mailer.content.draft import Draft
 from mailer.content.front_matter import parse_front_matter, split_front_matter
+from mailer.content.links import check_links
 from mailer.content.shapes import BlockShape
 from mailer.content.source import read_source
 from mailer.errors import ContentError
@@ -28,6 +29,7 @@ def parse_issue(
     front_lines, first = split_front_matter(lines, draft)
     front = None if draft.problems else parse_front_matter(front_lines, language, draft)
     nodes = parse_body(lines[first:], first + 1, blocks, draft)
+    check_links(nodes, draft)
     if draft.problems or front is None:
         raise ContentError(sorted(draft.problems, key=lambda problem: problem.line))
     return Document(file, front, nodes, dict(draft.tokens))

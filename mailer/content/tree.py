@@ -79,9 +79,7 @@ class Tree:
             what = f"The {{% if %}} in line {frame.line} isn't closed where ::: closes the block around it"
             self._draft.problem(what, number, "Put {% endif %} before this :::.")
             self._add(_conditional(frame))
-        frame = self._pop()
-        assert frame.opening is not None
-        self._add(Block(frame.opening.name, frame.opening.attributes, tuple(frame.nodes), frame.line))
+        self._end_block(self._pop())
 
     def statement(self, statement: Statement, number: int) -> None:
         """A statement that stands alone on its line."""
@@ -99,10 +97,9 @@ class Tree:
             return
         while not self._open[-1].is_if:
             frame = self._pop()
-            assert frame.opening is not None
             what = f"The {frame.shown} in line {frame.line} isn't closed before {{% {statement.keyword} %}}"
             self._draft.problem(what, number, "Put ::: on a line of its own before it.")
-            self._add(Block(frame.opening.name, frame.opening.attributes, tuple(frame.nodes), frame.line))
+            self._end_block(frame)
         self._branch(self._open[-1], statement, number)
 
     def finish(self) -> tuple[Node, ...]:
@@ -113,6 +110,14 @@ class Tree:
             what = "This {% if %}" if frame.is_if else f"The {frame.shown}"
             self._draft.problem(f"{what} is never closed", frame.line, f"Write {end} on a line of its own at its end.")
         return tuple(self._root.nodes)
+
+    def _end_block(self, frame: _Frame) -> None:
+        opening = frame.opening
+        assert opening is not None
+        if opening.shape and opening.shape.empty and frame.nodes:
+            what = f"The block '{opening.name}' can hold nothing"
+            self._draft.problem(what, frame.nodes[0].line, f"Put ::: on a line of its own after line {frame.line}.")
+        self._add(Block(opening.name, opening.attributes, tuple(frame.nodes), frame.line))
 
     def _branch(self, frame: _Frame, statement: Statement, number: int) -> None:
         if statement.keyword in ("elif", "else") and frame.has_else:
@@ -130,7 +135,7 @@ class Tree:
                 self._add(Conditional(tuple(frame.branches), frame.line))
 
     def _condition(self, statement: Statement, number: int) -> str:
-        return self._draft.expression(statement.rest, number) if statement.rest else ""
+        return self._draft.condition(statement.rest, number) if statement.rest else ""
 
     def _push(self, frame: _Frame) -> None:
         self._flush()

@@ -25,7 +25,9 @@ _HTML = {
     ord('"'): "&#34;",
     ord("'"): "&#39;",
 }
-_SCHEME = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
+SCHEME = re.compile(r"(?:https?://|mailto:|tel:)", re.IGNORECASE)
+"""How the address of a link may begin."""
+
 _HARMLESS_URL = re.compile(r"https?://[A-Za-z0-9\-._~/?=%#:@+,;]*")
 _EDGES = "".join(map(chr, range(0x21)))
 _URL_KEPT = "!#$%&'()*+,/:;=?@[]~"
@@ -66,7 +68,7 @@ def _url(text: str) -> str:
     trimmed = text.strip(_EDGES)
     if not trimmed:
         return ""
-    if not _SCHEME.match(trimmed):
+    if not SCHEME.match(trimmed):
         return "#"
     return "".join(_url_character(character) for character in trimmed).translate(_HTML)
 

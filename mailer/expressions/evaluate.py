@@ -55,7 +55,7 @@ def _through_jinja(source: str, locale: Locale, strict: bool) -> Evaluator:
     try:
         run = _environment(locale, strict).compile_expression(source, undefined_to_none=False)
     except Exception as error:
-        raise ExpressionError(f"'{source[:60]}' can't be compiled: {error}") from None
+        raise ExpressionError(f"'{source[:60]}' can't be compiled: {error}", todo="Write it more simply.") from None
 
     def evaluate(values: Mapping[str, object]) -> object:
         try:
@@ -64,7 +64,8 @@ def _through_jinja(source: str, locale: Locale, strict: bool) -> Evaluator:
             # Anything may be wrong with a value: what that means is decided here, once, by who is waiting.
             if not strict:
                 return ""
-            raise ExpressionError(f"'{source[:60]}' can't be evaluated: {error}") from None
+            todo = "Nothing can be divided by 0, texts and numbers don't mix, and a filter needs its kind of value."
+            raise ExpressionError(f"'{source[:60]}' can't be evaluated: {error}", todo=todo) from None
         return "" if isinstance(found, Undefined) else found
 
     return evaluate

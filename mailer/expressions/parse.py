@@ -51,18 +51,21 @@ _CURLY_QUOTES = re.compile("[“”„‟‚‘’«»]")
 _ENVIRONMENT = ImmutableSandboxedEnvironment()
 
 
-def parse_expression(source: str, line: int, names: Names) -> Expression:
+def parse_expression(
+    source: str, line: int, names: Names, example: str = "{{ issue.date | date('long') }}"
+) -> Expression:
     """An expression (without its braces) that stands on ``line``. Raises ``ExpressionError``.
 
-    It is of recipient scope as soon as one name in it is; ``fold`` then takes its issue-scope names out.
+    ``example``: what one looks like that stands in such a place. An expression is of recipient scope as soon as one
+    name in it is; ``fold`` then takes its issue-scope names out.
     """
     text = source.strip()
-    read = frozenset(_names(_tree(text), names, text))
+    read = frozenset(_names(_tree(text, example), names, text))
     recipient = any(scope_of(name.partition(".")[0]) is Scope.RECIPIENT for name in read)
     return Expression(text, line, Scope.RECIPIENT if recipient else Scope.ISSUE, read)
 
 
-def _tree(text: str) -> nodes.Expr:
+def _tree(text: str, example: str) -> nodes.Expr:
     if not text:
         raise ExpressionError("There is nothing between the braces", todo="Write a name, such as {{ issue.title }}.")
     if len(text) > MAX_LENGTH:
@@ -71,20 +74,22 @@ def _tree(text: str) -> nodes.Expr:
         parser = Parser(_ENVIRONMENT, text, state="variable")
         tree = parser.parse_expression()
         if not parser.stream.eos:
-            raise _unreadable(text, f"unexpected '{parser.stream.current.value}'")
+            raise _unreadable(text, f"unexpected '{parser.stream.current.value}'", example)
     except TemplateSyntaxError as error:
         message = (error.message or "").replace("unexpected 'end of template'", "its end is missing")
-        raise _unreadable(text, message) from None
+        raise _unreadable(text, message, example) from None
     except (ValueError, ArithmeticError, RecursionError):
-        raise _unreadable(text, "a number or a nesting is too large") from None
+        raise _unreadable(text, "a number or a nesting is too large", example) from None
     return tree
 
 
-def _unreadable(text: str, message: str) -> ExpressionError:
+def _unreadable(text: str, message: str, example: str) -> ExpressionError:
     what = f"'{_short(text)}' is no expression: {message.rstrip('.')}"
     if _CURLY_QUOTES.search(text):
         return ExpressionError(what, todo='Use straight quotation marks: "…" instead of “…”.')
-    return ExpressionError(what, todo="Write it like {{ issue.date | date('long') }}.")
+    if "'='" in message:
+        return ExpressionError(what, todo="To compare, write == (two of them).")
+    return ExpressionError(what, todo=f"Write it like {example}.")
 
 
 def _names(node: nodes.Node, names: Names, text: str, depth: int = 0) -> Iterator[str]:
@@ -150,7 +155,9 @@ def _refused(node: nodes.Node) -> ExpressionError:
         case nodes.Getitem():
             return ExpressionError("[…] can't be used in an expression", todo="Write subscriber.city, with a dot.")
         case nodes.Pow():
-            return ExpressionError("** can't be used in an expression")
+            return ExpressionError(
+                "** can't be used in an expression", todo="Multiply instead: issue.week * issue.week."
+            )
     kind = type(node).__name__.lower()
     return ExpressionError(
         f"A {kind} can't stand in an expression",

@@ -178,10 +178,3 @@ class Settings(_Section):
     dkim: Dkim = Dkim()
     tracking: Tracking = Tracking()
     web: Web = Web()
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Settings:
-        labels = [relay.label for relay in self.relays]
-        if len(set(labels)) < len(labels):
-            raise ValueError("two relays share a name: give each [[relays]] its own name")
-        return self

@@ -17,7 +17,8 @@ from typing import IO
 
 from mailer.errors import AddressError, MailerError
 from mailer.model.address import parse_address
-from mailer.model.people import COLUMNS, COMPUTED, SubscriberStatus
+from mailer.model.people import COLUMNS, COMPUTED, Subscriber, SubscriberStatus
+from mailer.service.csv_rows import NOT_UTF8, Row, read_rows
 from mailer.service.ports import Incoming, Subscribers
 
 CHUNK = 1000
@@ -29,11 +30,8 @@ KEEP = 10_000
 LONGEST = 1000
 """Characters in a value."""
 
-_LINE_BYTES = 1_000_000
-_DELIMITERS = ",;\t"
 _SYNONYMS = {"e_mail": "email"}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_NOT_UTF8 = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +65,12 @@ def import_csv(
     on_progress: Callable[[int], None] | None = None,
     on_refused: Callable[[RefusedRow], None] | None = None,
 ) -> ImportReport:
-    """Puts the rows of a CSV file (RFC 4180; ``,`` ``;`` or tab; UTF-8) in the store, a thousand at a time.
+    """Puts the rows of a CSV file in the store, a thousand at a time.
 
     The header needs ``email``; the other names of ``COLUMNS`` fill columns, everything else becomes an attribute. An
-    empty cell leaves what is there. ``on_progress`` gets the number of rows seen so far. Raises ``MailerError`` for a
-    file or a header that can't be read; what was taken before a ``StoreError`` stays, and the file can be imported
-    again.
+    empty cell leaves what is there; a column without a name has to be empty. ``on_progress`` gets the number of rows
+    seen so far. Raises ``MailerError`` for a file or a header that can't be read; what was taken before a
+    ``StoreError`` stays, and the file can be imported again.
     """
     report = ImportReport()
 
@@ -83,7 +81,7 @@ def import_csv(
         if on_refused is not None:
             on_refused(row)
 
-    rows = _rows(_lines(file, file_name), file_name, refuse)
+    rows = _incoming_rows(file, file_name, refuse)
     while chunk := list(itertools.islice(rows, CHUNK)):
         for change in subscribers.upsert(chunk, now()):
             match change:
@@ -98,82 +96,56 @@ def import_csv(
     return report
 
 
-def export_csv(subscribers: Subscribers, out: IO[str]) -> int:
-    """Writes a CSV file that an import takes back unchanged; gives the number of people.
+def exported(subscribers: Subscribers) -> Iterator[Subscriber]:
+    """All but those who have unsubscribed: another store would take them for new, and subscribe them."""
+    return (one for one in subscribers.each() if one.status is not SubscriberStatus.UNSUBSCRIBED)
 
-    Those who have unsubscribed are left out: another store would take them for new, and subscribe them. ``out`` was
-    opened with ``newline=""``. Values stand as they are, so a spreadsheet may take one that begins with ``=`` for a
-    formula.
+
+def export_csv(subscribers: Subscribers, out: IO[str]) -> int:
+    """Writes a CSV file of all ``exported``, that an import takes back unchanged; gives the number of people.
+
+    ``out`` was opened with ``newline=""``. Values stand as they are, so a spreadsheet may take one that begins with
+    ``=`` for a formula.
     """
     attributes = subscribers.attribute_names()
     writer = csv.writer(out)
     writer.writerow([*COLUMNS, *attributes])
     count = 0
-    for one in subscribers.each():
-        if one.status is not SubscriberStatus.UNSUBSCRIBED:
-            cells = [str(one.value(name)) for name in COLUMNS]
-            writer.writerow(cells + [one.attributes.get(name, "") for name in attributes])
-            count += 1
+    for one in exported(subscribers):
+        count += 1
+        cells = [str(one.value(name)) for name in COLUMNS]
+        writer.writerow(cells + [one.attributes.get(name, "") for name in attributes])
     return count
 
 
-def _lines(file: IO[bytes], name: str) -> Iterator[str]:
-    """The file's lines; bytes that aren't UTF-8 become lone surrogates, so that only their row is refused."""
-    for number in itertools.count(1):
-        raw = file.readline(_LINE_BYTES)
-        if number == 1:
-            if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in raw:
-                raise MailerError("the file is UTF-16", where=name, todo="Save it as CSV in UTF-8.")
-            raw = raw.removeprefix(b"\xef\xbb\xbf")
-        if not raw:
-            return
-        if len(raw) == _LINE_BYTES:
-            raise MailerError("a line is longer than a million bytes", where=f"{name}:{number}", todo="Is it CSV?")
-        yield raw.decode("utf-8", "surrogateescape")
-
-
-def _rows(lines: Iterator[str], name: str, refuse: Callable[[RefusedRow], None]) -> Iterator[Incoming]:
-    blank, first = 0, ""
-    for first in lines:
-        if first.strip():
-            break
-        blank += 1
-    reader = csv.reader(itertools.chain([first], lines), delimiter=_delimiter(first))
-    names = _header(reader, first, f"{name}:{blank + 1}")
+def _incoming_rows(file: IO[bytes], name: str, refuse: Callable[[RefusedRow], None]) -> Iterator[Incoming]:
+    rows = read_rows(file, name)
+    names = _header(next(rows, None), name)
     email = names.index("email")
-    while True:
-        line = blank + reader.line_num + 1
-        cells: list[str] = []
+    for row in rows:
         try:
-            cells = next(reader)
-            if cells:  # an empty line isn't a row
-                yield _incoming(names, cells, email)
-        except StopIteration:
-            return
+            if row.problem:
+                raise AddressError(row.problem)
+            yield _incoming(names, row.cells, email)
         except AddressError as error:
-            refuse(RefusedRow(line, _printable(cells, email), error.what))
-        except csv.Error as error:
-            reason = "a quoted field doesn't end" if "field limit" in str(error) else f"not CSV: {error}"
-            refuse(RefusedRow(line, "", reason))
+            refuse(RefusedRow(row.line, _printable(row.cells, email), error.what))
 
 
-def _delimiter(header: str) -> str:
-    """The one that separates most, outside quotes; ``,`` where there is a single column."""
-    bare = re.sub(r'"[^"]*"', "", header)
-    return max(_DELIMITERS, key=bare.count)
-
-
-def _header(reader: Iterator[list[str]], first: str, where: str) -> list[str]:
-    """A name for each column."""
-    if not first.strip():
-        raise MailerError("the file is empty", where=where, todo="Its first line names the columns; one is email.")
-    if _NOT_UTF8.search(first):
+def _header(header: Row | None, file_name: str) -> list[str]:
+    """A name for each column; empty where the header has none, but not at its end (a habit of Excel's)."""
+    if header is None:
+        raise MailerError("the file is empty", where=file_name, todo="Its first line names the columns; one is email.")
+    where, titles = f"{file_name}:{header.line}", header.cells
+    if any(NOT_UTF8.search(title) for title in titles):
         raise MailerError("the header isn't UTF-8", where=where, todo="Save the file as CSV in UTF-8.")
-    if "\r" in first.rstrip("\r\n"):
-        raise MailerError("lines end with CR alone", where=where, todo="Save it with LF or CRLF line ends.")
-    titles = next(reader)
+    if header.problem:
+        raise MailerError(f"the header isn't CSV: {header.problem}", where=where, todo="Mend its first line.")
+    while titles and not titles[-1].strip():
+        titles = titles[:-1]
     names = [_name(title) for title in titles]
     for number, (title, name) in enumerate(zip(titles, names, strict=True), start=1):
+        if not title.strip():
+            continue
         if not name:
             raise MailerError(
                 f"column {number} ({title!r}) has no usable name", where=where, todo="Name it in letters."
@@ -208,17 +180,19 @@ def _name(title: str) -> str:
 
 def _incoming(names: Sequence[str], cells: Sequence[str], email: int) -> Incoming:
     """A row. Raises ``AddressError`` with the reason where it can't be taken."""
-    if len(cells) != len(names):
-        raise AddressError(f"it has {len(cells)} fields, and the header has {len(names)}")
-    if any(_NOT_UTF8.search(cell) for cell in cells):
-        raise AddressError("it isn't UTF-8")
+    if len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
+        raise AddressError(f"it has {len(cells)} field{'s'[: len(cells) != 1]}, and the header has {len(names)}")
+    if any(NOT_UTF8.search(cell) for cell in cells):
+        raise AddressError("it isn't UTF-8 (save the file as CSV in UTF-8, and import it again)")
     if not cells[email].strip():
         raise AddressError("it has no address")
     address = parse_address(cells[email])
     values: dict[str, str] = {}
-    for index, (name, cell) in enumerate(zip(names, cells, strict=True)):
+    for index, (name, cell) in enumerate(zip(names, cells, strict=False)):
         if index == email or not (value := _CONTROL.sub(" ", cell).strip()):
             continue
+        if not name:
+            raise AddressError(f"column {index + 1} isn't empty, and has no name in the header")
         if len(value) > LONGEST:
             raise AddressError(f"its {name} is longer than {LONGEST:,} characters (a quote that doesn't end?)")
         values[name] = value
@@ -236,4 +210,4 @@ def _incoming(names: Sequence[str], cells: Sequence[str], email: int) -> Incomin
 def _printable(cells: Sequence[str], email: int) -> str:
     """The address cell of a refused row, fit for a terminal."""
     cell = cells[email] if email < len(cells) else ""
-    return _NOT_UTF8.sub("\ufffd", _CONTROL.sub(" ", cell))[:200].strip()
+    return NOT_UTF8.sub("\ufffd", _CONTROL.sub(" ", cell))[:200].strip()

@@ -16,10 +16,9 @@ from mailer.content.parse import parse_issue
 from mailer.errors import SendError
 from mailer.expressions.errors import ExpressionError
 from mailer.expressions.evaluate import evaluator
-from mailer.expressions.expression import Scope
 from mailer.expressions.locale import Locale
 from mailer.expressions.names import Names
-from mailer.expressions.parse import parse_expression
+from mailer.expressions.segment import parse_segment
 from mailer.model.compiled import CompiledIssue
 from mailer.model.settings import Publication
 from mailer.service.ports import Leader, Store
@@ -90,13 +89,10 @@ def edit(document: Document, press: Press, store: Store, segment: str = "") -> E
 
 
 def _members(segment: str, store: Store, publication: Publication) -> Iterable[int]:
-    todo = "A segment is a condition such as subscriber.plan == 'premium'."
     try:
-        expression = parse_expression(segment, 0, known_names(store))
+        parse_segment(segment, 0, known_names(store))
     except ExpressionError as error:
-        raise SendError(error.what, where=f"segment {segment!r}", todo=error.todo or todo) from None
-    if expression.scope is not Scope.RECIPIENT or any(name.startswith("links.") for name in expression.names):
-        raise SendError("it says nothing about subscribers", where=f"segment {segment!r}", todo=todo)
+        raise SendError(error.what, where="--segment", todo=error.todo) from None
     holds = evaluator(segment, Locale(publication.language, publication.country, publication.timezone))
     for subscriber in store.subscribers.each(reachable=True):
         if holds({"subscriber": subscriber}):

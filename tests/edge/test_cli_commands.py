@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 
 from mailer.cli.main import run
 from mailer.config import load_settings
-from mailer.model.ledger import SendId
-from mailer.store import open_store
+from mailer.model.ledger import Outcome, RecipientState, Reply, SendId, WorkerId
+from mailer.store import SqlStore, open_store
 
 ISSUE = """\
 ---
@@ -71,6 +72,61 @@ def sent(mailer: Mailer) -> Mailer:
     return mailer
 
 
+def work(ends: Sequence[RecipientState] = (), trouble: str = "") -> SqlStore:
+    """A worker in the database: it brings recipients of issue-1 to an end each, and says what hinders it."""
+    store = open_store(load_settings(None, {}).store_url)
+    worker, now = WorkerId("w"), time.time()
+    store.workers.register(worker, "host", 1, now)
+    store.workers.beat(worker, now, trouble)
+    for end in ends:
+        (claim,) = store.ledger.claim(SendId("issue-1"), 1, 9, worker, 1, now)
+        key = (claim.send, claim.position, claim.epoch)
+        assert store.ledger.dot([key], now) == {key}
+        store.ledger.settle([Outcome(*key, end, Reply(250))], now)
+    store.sends.finish(now)
+    return store
+
+
+# --- databases --------------------------------------------------------------------------------------------------------
+
+READING = {
+    "recipients": ["recipients", "x-1"],
+    "status": ["status", "x-1"],
+    "watch": ["status", "x-1", "--watch"],
+    "export": ["subscribers", "export"],
+    "show": ["subscribers", "show", "ann@example.com"],
+    "suppressions": ["suppressions", "list"],
+    "suppressed": ["suppressions", "export"],
+    "pause": ["pause", "x-1"],
+    "send": ["send", "issue.md", "--yes"],
+}
+
+
+@pytest.mark.parametrize("arguments", READING.values(), ids=READING)
+def test_no_database(mailer: Mailer, arguments: list[str]) -> None:
+    """A command that has nothing to do in a new database makes none: it says where it looked and what makes one."""
+    answer = mailer(*arguments)
+    assert (answer.status, answer.out) == (1, "")
+    assert f"there is no database yet in {Path.cwd() / 'mailer-data'}. 'mailer subscribers import" in answer.err
+    assert not Path("mailer-data").exists()
+
+
+def test_status_without_a_database(mailer: Mailer) -> None:
+    """status without a send isn't an error where nothing has been done yet, and makes no database."""
+    answer = mailer("status", "--json")
+    assert (answer.status, answer.json) == (0, [])
+    assert str(Path.cwd() / "mailer-data") in answer.err
+    assert not Path("mailer-data").exists()
+
+
+def test_new_database(mailer: Mailer) -> None:
+    """A command that makes a database says where, once."""
+    Path("mailer.toml").write_text('[store]\nurl = "sqlite:///some/where/x.db"\n')
+    said = f"New database in {Path.cwd() / 'some' / 'where'}.\n"
+    assert said in mailer("subscribers", "import", "people.csv").err
+    assert "New database" not in mailer("subscribers", "import", "people.csv").err
+
+
 # --- init, check, compile ---------------------------------------------------------------------------------------------
 
 
@@ -100,6 +156,15 @@ def test_own_templates(mailer: Mailer) -> None:
     assert "printed by hand" in Path("out/message.txt").read_text()
 
 
+def test_wrong_template(mailer: Mailer) -> None:
+    """A mistake in a template is named with the path under which it is found beside the configuration."""
+    mailer("init", ".")
+    Path("templates/blocks/shout.mjml").write_text("{# attributes: #}\n<mj-text />")
+    error = mailer("compile", "issue.md", "--out", "out").err.splitlines()[-1]
+    assert error.startswith("templates/blocks/shout.mjml:1: ")
+    assert error.endswith(" Add templates/text/shout.txt.")
+
+
 WRONG_ISSUES = {
     "unknown block": ("::: nwes\nx\n:::\n", "issue.md:10: ", "'news'"),
     "misspelt variable": ("Hi {{ subscriber.frist_name }}\n", "issue.md:10: ", "first_name"),
@@ -119,6 +184,39 @@ def test_wrong_issue(mailer: Mailer, text: str, where: str, todo: str) -> None:
     assert found.status == 1
     assert found.json["ok"] is False
     assert found.json["problems"][0]["line"] == 10
+
+
+def test_warnings(mailer: Mailer) -> None:
+    """A warning is told with file and line, for people and for programs, and is no failure."""
+    mailer("subscribers", "import", "people.csv")
+    Path("issue.md").write_text(ISSUE + "\nSee [this](http://example.com).\n")
+    checked = mailer("check", "issue.md")
+    todo = "Use https:// where the site offers it."
+    assert checked.err == f"issue.md:12: warning: http://example.com isn't encrypted. {todo}\n"
+    assert checked.out.startswith("issue.md: no error, 1 warning.\n")
+    assert checked.status == 0
+    found = mailer("check", "issue.md", "--json").json
+    assert found["ok"] is True
+    assert found["problems"] == [
+        {
+            "file": "issue.md",
+            "line": 12,
+            "severity": "warning",
+            "what": "http://example.com isn't encrypted",
+            "todo": todo,
+        }
+    ]
+
+
+@pytest.mark.parametrize("command", [("check",), ("compile", "--out", "out"), ("send", "--dry-run")], ids=" ".join)
+def test_dangerous_links(mailer: Mailer, command: tuple[str, ...]) -> None:
+    """A link that no mail may have stops each command that reads the issue; file:line has nothing before it."""
+    mailer("subscribers", "import", "people.csv")
+    Path("issue.md").write_text(ISSUE + '\n::: button href="javascript:alert(1)"\nx\n:::\n')
+    answer = mailer(*command, "issue.md")
+    assert answer.status == 1
+    assert answer.err.startswith("issue.md:12: 'javascript:alert(1)' is no address that a link can have")
+    assert not Path("out").exists()
 
 
 def test_compile(mailer: Mailer) -> None:
@@ -155,6 +253,14 @@ def test_import_reports(mailer: Mailer) -> None:
     assert people.out == "0 added, 0 updated, 3 unchanged, 1 refused.\n"
 
 
+def test_import_is_quiet_without_a_terminal(mailer: Mailer) -> None:
+    """Where stderr is no terminal, it gets a line for each refused row and nothing else."""
+    mailer("subscribers", "import", "people.csv")
+    Path("more.csv").write_text('email,first_name\nann@example.com,"Ann\nbob@example.com,Bob\nnobody,x\n')
+    said = mailer("subscribers", "import", "more.csv").err.splitlines()
+    assert [line.split(": ")[:2] for line in said] == [["line 2", "ann@example.com"], ["line 4", "nobody"]]
+
+
 def test_import_refuses_all(mailer: Mailer) -> None:
     """An import that takes nobody and refuses somebody has failed."""
     Path("bad.csv").write_text("email\nnobody\n")
@@ -168,6 +274,26 @@ def test_export_is_importable(mailer: Mailer, tmp_path: Path) -> None:
     assert (tmp_path / "out.csv").stat().st_mode & 0o077 == 0
     report = mailer("subscribers", "import", "out.csv", "--json").json
     assert (report["unchanged"], report["added"], report["updated"]) == (2, 0, 0)
+
+
+def test_export_as_json(mailer: Mailer) -> None:
+    """export --json prints everyone who hasn't unsubscribed, as show does."""
+    mailer("subscribers", "import", "people.csv")
+    shown = mailer("subscribers", "show", "ann@example.com", "--json").json
+    del shown["suppressed"]
+    found = mailer("subscribers", "export", "--json").json
+    assert found[0] == shown
+    assert [one["email"] for one in found] == ["ann@example.com", "bob@example.com"]
+
+
+@pytest.mark.parametrize("group", ["subscribers", "suppressions"])
+def test_config_of_a_group(mailer: Mailer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, group: str) -> None:
+    """--config may stand between a group and its command."""
+    mailer("subscribers", "import", "people.csv")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert mailer(group, "export").status == 1
+    assert mailer(group, "--config", str(tmp_path / "mailer.toml"), "export").out.startswith("email,")
 
 
 def test_show_and_remove(mailer: Mailer) -> None:
@@ -190,6 +316,7 @@ def test_suppressions(mailer: Mailer) -> None:
     assert "[red]asked[/]" in mailer("suppressions", "list").out
     listed = mailer("suppressions", "list", "--json").json
     assert [(one["email"].lower(), one["reason"]) for one in listed] == [("ann@example.com", "[red]asked[/]")]
+    assert mailer("suppressions", "export", "--json").json == listed
     Path("s.csv").write_text(mailer("suppressions", "export").out + "bob@example.com,spam\nnobody,x\n")
     report = mailer("suppressions", "import", "s.csv", "--json").json
     assert (report["added"], report["unchanged"], [row["line"] for row in report["refused"]]) == (1, 1, [4])
@@ -200,6 +327,15 @@ def test_plain_list_of_suppressions(mailer: Mailer) -> None:
     """A list without a header, an address a line, is taken too."""
     Path("s.txt").write_text("ann@example.com\n\nbob@example.com\n")
     assert mailer("suppressions", "import", "s.txt", "--json").json == {"added": 2, "unchanged": 0, "refused": []}
+
+
+def test_broken_list_of_suppressions(mailer: Mailer) -> None:
+    """A quote that isn't closed hides no address after it, and bytes that aren't UTF-8 in a reason don't matter."""
+    Path("s.csv").write_bytes(b'email;reason\na@example.com;"x\nb@example.com;f\xfcr\nc@example.com;y\n')
+    report = mailer("suppressions", "import", "s.csv", "--json").json
+    assert (report["added"], [(row["line"], row["email"]) for row in report["refused"]]) == (2, [(2, "a@example.com")])
+    listed = mailer("suppressions", "list", "--json").json
+    assert [(one["email"], one["reason"]) for one in listed] == [("b@example.com", "f\ufffdr"), ("c@example.com", "y")]
 
 
 # --- sending ----------------------------------------------------------------------------------------------------------
@@ -254,6 +390,14 @@ def test_segment(mailer: Mailer) -> None:
     wrong = mailer("send", "issue.md", "--dry-run", "--segment", "subscriber.paln == 'x'")
     assert wrong.status == 1
     assert "plan" in wrong.err
+    assert "write ==" in mailer("send", "issue.md", "--dry-run", "--segment", "subscriber.plan = 'x'").err
+
+
+def test_wrong_segment_in_the_issue(mailer: Mailer) -> None:
+    """A segment in the front matter that can't be understood is a problem of that line."""
+    mailer("subscribers", "import", "people.csv")
+    Path("issue.md").write_text(ISSUE.replace("title: Test", "title: Test\nsegment: subscriber.email = 'x'"))
+    assert mailer("check", "issue.md").err.startswith("issue.md:3: ")
 
 
 @pytest.mark.parametrize("when", ["2001-01-01 06:00", "someday"])
@@ -265,9 +409,37 @@ def test_wrong_time(mailer: Mailer, when: str) -> None:
 
 def test_empty_audience(mailer: Mailer) -> None:
     """A send to nobody is an error that says how to get people."""
+    mailer("migrate")
     sent = mailer("send", "issue.md", "--yes")
+    assert (sent.status, sent.err) == (
+        1,
+        "mailer: nobody would get it. Import people with 'mailer subscribers import FILE.csv'.\n",
+    )
+
+
+@pytest.mark.parametrize("more", [[], ["--remaining"]], ids=["all", "remaining"])
+def test_empty_segment(mailer: Mailer, more: list[str]) -> None:
+    """A segment that matches nobody is named as the reason, not a want of people."""
+    mailer("subscribers", "import", "people.csv")
+    sent = mailer("send", "issue.md", "--yes", "--segment", "subscriber.plan == 'nix'", *more)
     assert sent.status == 1
-    assert "subscribers import" in sent.err
+    assert "the segment matches none of 2 subscribers" in sent.err
+    assert "import" not in sent.err
+
+
+def test_nobody_remains(sent: Mailer) -> None:
+    """--remaining with nobody left names the sends that cover everyone, and their states."""
+    again = sent("send", "issue.md", "--yes", "--remaining")
+    assert (again.status, again.err) == (1, "mailer: everyone is covered by issue-1 (running)\n")
+
+
+def test_failure_with_json(mailer: Mailer) -> None:
+    """A command that fails with --json leaves stdout empty; the error is on stderr."""
+    mailer("migrate")
+    for arguments in (["send", "issue.md", "--yes"], ["status", "x-1"], ["subscribers", "show", "x@example.com"]):
+        answer = mailer(*arguments, "--json")
+        assert (answer.status, answer.out) == (1, "")
+        assert answer.err.startswith("mailer: ")
 
 
 def test_nobody_to_test(mailer: Mailer) -> None:
@@ -288,10 +460,55 @@ def test_pause_resume_cancel(sent: Mailer) -> None:
     resumed = sent("resume", "issue-1", "--yes")
     assert "sends 1, skips " in resumed.err
     assert resumed.out == "issue-1 is running\n"
-    assert sent("resume", "issue-1", "--yes").status == 1
     assert sent("cancel", "issue-1").status == 2
     cancelled = sent("cancel", "issue-1", "--yes", "--json").json
     assert (cancelled["state"], cancelled["counts"]["skipped"]) == ("cancelled", 2)
+
+
+def test_pause_resume_cancel_again(sent: Mailer) -> None:
+    """What is so already is said, asked of nobody, and no failure; what was cancelled can't be resumed."""
+    for command, state in (("resume", "running"), ("pause", "paused"), ("cancel", "cancelled")):
+        if command != "resume":
+            sent(command, "issue-1", *(["--yes"] if command == "cancel" else []))
+        again = sent(command, "issue-1")
+        assert (again.status, again.out) == (0, f"issue-1 is {state}\n")
+        assert f"issue-1 is {state} already." in again.err
+    assert sent("resume", "issue-1", "--yes").status == 1
+
+
+def test_no_worker(sent: Mailer) -> None:
+    """Without a worker that lives, status says so and how to start one, and tells neither pace nor time left."""
+    with closing(work([RecipientState.SENT])) as store:
+        going = sent("status", "issue-1", "--json").json
+        assert going["rate_per_second"] > 0
+        assert going["eta_seconds"] > 0
+        assert "No worker" not in sent("status", "issue-1").out
+        store.workers.retire(WorkerId("w"), time.time())
+    for stopped in (sent("status", "issue-1", "--json").json, sent("status", "--json").json[0]):
+        assert (stopped["rate_per_second"], stopped["eta_seconds"]) == (0.0, None)
+    for arguments in (["issue-1"], []):
+        assert "No worker is running, so nothing goes out. Start one: mailer up\n" in sent("status", *arguments).out
+    assert "mailer up --config mailer.toml\n" in sent("status", "--config", "mailer.toml").out
+
+
+def test_troubles(sent: Mailer) -> None:
+    """What living workers say hinders them is shown beside a send that isn't finished, and not beside others."""
+    work(trouble="relay [x]: connection refused").close()
+    for arguments in (["issue-1"], []):
+        assert "\nrelay [x]: connection refused\n" in sent("status", *arguments).out
+    sent("pause", "issue-1")
+    assert "refused" not in sent("status", "issue-1").out
+
+
+def test_in_doubt_is_explained(sent: Mailer) -> None:
+    """A send at rest with recipients in doubt names the commands that list and settle them."""
+    work([RecipientState.SENT]).close()
+    assert "in_doubt" not in sent("status", "issue-1").out
+    work([RecipientState.IN_DOUBT]).close()
+    for arguments in (["issue-1"], ["issue-1", "--watch"], []):
+        told = sent("status", *arguments).out
+        assert "mailer recipients issue-1 --state in_doubt" in told
+        assert "mailer resolve issue-1 --in-doubt resend|sent\n" in told
 
 
 def test_schedule(sent: Mailer) -> None:
@@ -359,9 +576,9 @@ def test_config_before_and_after(mailer: Mailer) -> None:
     """--config may stand before the command's name or after it; after it wins."""
     Path("a.toml").write_text('[store]\ndata = "a"\n')
     Path("b.toml").write_text('[store]\ndata = "b"\n')
-    assert mailer("--config", "a.toml", "status").status == 0
+    assert mailer("--config", "a.toml", "check", "issue.md").status == 0
     assert Path("a/mailer.db").exists()
-    assert mailer("--config", "a.toml", "status", "--config", "b.toml").status == 0
+    assert mailer("--config", "a.toml", "check", "issue.md", "--config", "b.toml").status == 0
     assert Path("b/mailer.db").exists()
 
 
@@ -370,7 +587,7 @@ def test_wrong_key(mailer: Mailer) -> None:
     Path("mailer.toml").write_text('[publication]\nnmae = "x"\n')
     answer = mailer("status")
     assert (answer.status, answer.out) == (1, "")
-    assert answer.err == "mailer: mailer.toml:2: unknown key 'nmae' in [publication]. Did you mean 'name'?\n"
+    assert answer.err == "mailer.toml:2: unknown key 'nmae' in [publication]. Did you mean 'name'?\n"
     assert not Path("mailer-data").exists()
 
 

@@ -133,7 +133,7 @@ def test_send_and_wait(place: Path) -> None:
 
 
 def test_interrupted_wait(place: Path) -> None:
-    """Ctrl-C ends the watching, not the send: it says so, exits 130, and the next worker goes on."""
+    """Ctrl-C ends the command's own worker: it says how far it came and what goes on with it, and exits 130."""
     (place / "people.csv").write_text("email\n" + "".join(f"x{n}@full.example\n" for n in range(5)))
     ask("subscribers", "import", "people.csv", cwd=place)
     process = mailer("send", "issue.md", "--yes", "--wait", cwd=place)
@@ -141,10 +141,32 @@ def test_interrupted_wait(place: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "isn't stopped" in err
+    assert "\nStopped after 40 of 45; nobody is lost. Go on with: mailer up\n" in err
+    assert "No worker is running, so" not in err
     assert "Traceback" not in err
     status = ask("status", "issue-1", cwd=place)
     assert (status["state"], status["counts"]["sent"], status["counts"]["deferred"]) == ("running", 40, 5)
+
+
+def test_interrupted_wait_for_other_workers(place: Path, port: int) -> None:
+    """Ctrl-C ends only the watching where others work: it says that the send goes on."""
+    with up(place, port):
+        process = mailer("send", "issue.md", "--yes", "--wait", "--at", "2199-01-01 06:00", cwd=place)
+        until(lambda: any(one["send"] == "issue-1" for one in ask("status", cwd=place)), "the send")
+        time.sleep(1.0)  # it watches now
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "You stopped watching; issue-1 goes on: it is scheduled.\n" in err
+
+
+def test_waiting_names_other_sends(place: Path) -> None:
+    """A worker that a command starts for itself works on everything, and the command says on what else."""
+    ask("send", "issue.md", "--yes", cwd=place)
+    process = mailer("test-send", "issue.md", "--to", "me@example.com", cwd=place)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "The same worker sends what else is unfinished: issue-1 (running).\n" in err
 
 
 def test_wait_for_a_cancelled_send(place: Path) -> None:
@@ -160,13 +182,26 @@ def test_wait_for_a_cancelled_send(place: Path) -> None:
 def test_test_send(place: Path) -> None:
     """A test-send says what became of each message, and fails when one failed."""
     process = mailer("test-send", "issue.md", "--to", "me@example.com", "--to", "x@refused.example", cwd=place)
-    out, _ = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "me@example.com  sent" in out
     assert "x@refused.example  failed  550 5.1.1" in out
+    assert "\nOnly 1 of 2 messages went out: 1 sent, 1 failed.\n" in err
     message = (place / "mailer-data/captured/issue-test-1/1.eml").read_text()
     assert "Subject: [Test] S\n" in message
     assert ask("status", cwd=place) == []
+
+
+def test_test_send_that_is_deferred(place: Path) -> None:
+    """A test-send of which nothing went out has failed, and what is deferred needs a worker."""
+    process = mailer(
+        "test-send", "issue.md", "--to", "x@full.example", cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "\nx@full.example  deferred  452" in out
+    assert "\nNothing went out: 0 sent, 1 deferred.\n" in out
+    assert "Start one: mailer up\n" in out
 
 
 def test_up(place: Path, port: int) -> None:

@@ -88,7 +88,9 @@ def test_relay_that_is_down(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run(["send", "issue.md", "--yes"]) == 1
     assert f"localhost:{port}" in capsys.readouterr().err
     assert run(["send", "issue.md", "--dry-run"]) == 0
-    assert "Warning: " in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "Warning: " in err
+    assert f"Through  localhost:{port} (unencrypted)\n" in err
     assert run(["send", "issue.md", "--yes", "--at", "2199-01-01 06:00"]) == 0
     assert "Warning: " in capsys.readouterr().err
 
@@ -99,6 +101,6 @@ def test_relay_that_works(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
         configure(port, username="user", password="right", ca_file=str(AUTHORITY))
         assert run(["send", "issue.md", "--dry-run"]) == 0
     err = capsys.readouterr().err
-    assert f"localhost:{port}" in err
+    assert f"Through  localhost:{port} (STARTTLS)\n" in err
     assert "Warning" not in err
     assert "captured" not in err

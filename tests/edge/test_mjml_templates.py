@@ -107,7 +107,7 @@ def test_sample_text(sample: CompiledIssue) -> None:
         text = flat(sample.text, holds=holds)
         assert "\n\n\n" not in text
         assert max(len(line) for line in text.split("\n") if "http" not in line) <= 82
-    assert "Von Die Gartenredaktion · 11. Mai 2026" in flat(sample.text, holds=True)
+    assert "Von Ottilie Krautwurst · 11. Mai 2026" in flat(sample.text, holds=True)
     assert "Donnerstag 14. Mai: Christi Himmelfahrt" in flat(sample.text, holds=True)
 
 
@@ -117,7 +117,7 @@ def test_layout(sample: CompiledIssue) -> None:
     assert '<html lang="de"' in html
     assert '<meta name="color-scheme" content="light dark">' in html
     assert "@media (prefers-color-scheme: dark)" in html
-    assert "Impressum: Gießkannen-Bote, Beet 1 &amp; 2" in html
+    assert "Impressum: Beet 1 &amp; 2" in html
     assert "Jo &lt;3 (4)" in html
     assert all(re.search(r' width="\d+"', image) for image in re.findall(r"<img[^>]*>", html))
 
@@ -126,9 +126,30 @@ def test_english() -> None:
     """In English the letter's own words and dates are English."""
     compiled = build(load_templates(), sample_issue().replace("language: de", "language: en"))
     text = flat(compiled.text, holds=True)
-    assert "By Die Gartenredaktion · May 11, 2026" in text
+    assert "By Ottilie Krautwurst · May 11, 2026" in text
     assert "Unsubscribe: " in text
     assert "Monday, May 11: " in text
+
+
+def test_leaders_without_any() -> None:
+    """The block of the most successful helpers vanishes in a week without any."""
+    front = sample_issue().split("\n---\n")[0] + "\n---\n"
+    text = 'a\n\n::: leaders title="Thanks"\nTo these:\n:::\n\nb\n'
+    templates = load_templates()
+    document = parse_issue(front + text, "issue.md", Names(), block_shapes(templates))
+    nobody = {**VALUES, "referrals": {"leaders": []}}
+    without, some = compile_document(document, nobody, templates, render, IDENTITY), build(templates, front + text)
+    assert "Thanks" in flat(some.html, holds=True)
+    assert "Thanks" not in flat(without.html, holds=True)
+    assert "\n\na\n\nb\n\n" in flat(without.text, holds=True)
+
+
+@pytest.mark.parametrize("body", ["{{ links.share }}", "Hand it on."])
+def test_share_link_once(body: str) -> None:
+    """The text part has the share link once, in the block's own words or after them."""
+    front = sample_issue().split("\n---\n")[0] + "\n---\n"
+    text = build(load_templates(), front + f"::: share\n{body}\n:::\n").text
+    assert [slot.expression for slot in slots_of(text)].count("links.share") == 1
 
 
 def test_own_templates(tmp_path: Path) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,10 @@ from mailer.smtp.connection import Timeouts
 from tests.servers.smtp import AUTHORITY, SmtpServer
 from tests.servers.smtp_faults import Fault
 
+pytest_plugins = ("tests.servers.quiet",)
+pytestmark = pytest.mark.usefixtures("quiet_loop")
+
 SHORT = Timeouts(connect=0.4, quit=0.3)
-
-
-@pytest.fixture(autouse=True)
-def quiet_loop(recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Nothing is left behind: no unawaited exception, no unclosed transport."""
-    yield
-    gc.collect()
-    assert [str(w.message) for w in recwarn if issubclass(w.category, (ResourceWarning, RuntimeWarning))] == []
-    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def complaint(server: SmtpServer | None = None, **settings: Any) -> RelayError:

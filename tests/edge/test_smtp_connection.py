@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -21,6 +20,9 @@ from mailer.wire.replies import ProtocolError
 from tests.servers.smtp import AUTHORITY, SmtpServer
 from tests.servers.smtp_faults import Fault
 
+pytest_plugins = ("tests.servers.quiet",)
+pytestmark = pytest.mark.usefixtures("quiet_loop")
+
 BODY = b"Subject: x\r\n\r\n" + b"0123456789 the quick brown fox\r\n" * 3000
 SHORT = Timeouts(connect=5, mail=0.3, rcpt=0.3, data=0.3, block=0.3, dot=0.3, quit=0.3)
 
@@ -32,15 +34,6 @@ def envelope(to: str = "a@example.org", body: bytes = BODY) -> Envelope:
 @pytest.fixture(params=[True, False], ids=["pipelined", "one by one"])
 def pipelining(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
-
-
-@pytest.fixture(autouse=True)
-def quiet_loop(recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Nothing is left behind: no unawaited exception, no unclosed transport."""
-    yield
-    gc.collect()
-    assert [str(w.message) for w in recwarn if issubclass(w.category, (ResourceWarning, RuntimeWarning))] == []
-    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -19,17 +18,11 @@ from mailer.wire.envelope import Envelope
 from tests.servers.smtp import SmtpServer
 from tests.servers.smtp_faults import Fault
 
+pytest_plugins = ("tests.servers.quiet",)
+pytestmark = pytest.mark.usefixtures("quiet_loop")
+
 BODY = b"Subject: x\r\n\r\nbody\r\n"
 SHORT = Timeouts(connect=1, mail=1, rcpt=1, data=1, block=1, dot=1, quit=0.3)
-
-
-@pytest.fixture(autouse=True)
-def quiet_loop(recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Nothing is left behind: no unawaited exception, no unclosed transport."""
-    yield
-    gc.collect()
-    assert [str(w.message) for w in recwarn if issubclass(w.category, (ResourceWarning, RuntimeWarning))] == []
-    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from mailer.cli import output
-from mailer.cli.progress import done, eta, status_json, status_panel
+from mailer.cli.progress import done, eta, outcome, status_json, status_panel
 from mailer.model.ledger import RecipientState as R
 from mailer.model.ledger import Send, SendId, SendKind, SendState, Status
 
@@ -88,12 +89,47 @@ def test_adds_up(counts: dict[R, int]) -> None:
     assert 0 <= done(one) <= shape["audience"]
 
 
-def test_panel_shows_strangers_text_as_text() -> None:
-    """A reason that looks like a style, or rings a bell, is shown and not obeyed."""
+def drawn(one: Status, now: float = 2_000.0, hints: Sequence[str] = ()) -> str:
     console = Console(width=120, force_terminal=False)
     with console.capture() as captured:
-        console.print(status_panel(status({R.PENDING: 1}, SendState.PAUSED, reason="[red]450\x1b[2J\a[/]"), "UTC", 0.0))
-    text = captured.get()
+        console.print(status_panel(one, "UTC", now, hints))
+    return captured.get()
+
+
+def test_panel_pace() -> None:
+    """The panel tells pace and time left while somebody hasn't been tried, and no pace afterwards."""
+    assert "10.0/s, 4 s left" in drawn(status({R.PENDING: 40}, rate=10.0))
+    assert "/s" not in drawn(status({R.SENT: 495, R.DEFERRED: 5}, rate=51.8))
+
+
+def test_panel_of_an_overdue_send() -> None:
+    """A time that is past isn't told as one to come, neither of a send nor of the deferred."""
+    waiting = status({R.PENDING: 1}, SendState.SCHEDULED)
+    waiting = replace(waiting, send=replace(waiting.send, scheduled_at=3_600.0, started_at=None))
+    assert drawn(waiting, 3_000.0).splitlines()[-1].startswith("to start Thu 01 Jan 1970 01:00")
+    assert drawn(waiting, 4_000.0).splitlines()[-1].startswith("was to start Thu 01 Jan 1970 01:00")
+    deferred = replace(status({R.DEFERRED: 1}), next_attempt_at=100.0)
+    assert drawn(deferred, 90.0).splitlines()[-1] == "next try of the deferred in 10 s"
+    assert drawn(deferred, 110.0).splitlines()[-1] == "the deferred are due again"
+
+
+def test_panel_hints() -> None:
+    """Hints stand below the figures, a line each, as text."""
+    lines = drawn(status({R.PENDING: 1}), hints=["relay [x]: down\a", "Start one: mailer up"]).splitlines()
+    assert lines[-2:] == ["relay [x]: down\\x07", "Start one: mailer up"]
+
+
+def test_outcome() -> None:
+    """A send's end names how many it was sent to, and every other state that somebody is in."""
+    assert outcome(status({R.PENDING: 0, R.FAILED: 2, R.SENT: 1_040, R.IN_DOUBT: 1})) == (
+        "1,040 sent, 2 failed, 1 in doubt"
+    )
+    assert outcome(status({R.SKIPPED: 3})) == "0 sent, 3 skipped"
+
+
+def test_panel_shows_strangers_text_as_text() -> None:
+    """A reason that looks like a style, or rings a bell, is shown and not obeyed."""
+    text = drawn(status({R.PENDING: 1}, SendState.PAUSED, reason="[red]450\x1b[2J\a[/]"))
     assert "[red]450\\x1b[2J\\x07[/]" in text
     assert "\x1b" not in text
 

@@ -138,12 +138,13 @@ def test_text(case: Case) -> None:
     ("body", "message"),
     [
         ("{{ issue.title | number }}", "kw24.md:9: 'issue.title | number' can't be evaluated"),
+        ("{{ 1 / 0 }}", "kw24.md:9: '1 / 0' can't be evaluated: division by zero. Nothing can be divided by 0"),
         ("::: days\n- 2025-06-09: a\nb\n:::", "kw24.md:11: 'b' is no day of a calendar"),
         ("::: days\n- 2025-06-31: a\n:::", "kw24.md:10: '2025-06-31' is no date"),
         ("::: box\na\n\n::: box\nb\n:::\n:::", "kw24.md:12: The block 'box' can't stand inside 'box'"),
         ("::: card\n::: wide\na\n:::\n:::", "kw24.md:9: 'card' can't hold a block that draws its own sections"),
         ("[a][b]\n\n[b]: {{ links.share }}\n[c]: {{ links.share }}", "kw24.md:9: An expression was lost"),
-        ('::: go href="x"\na\n\nb\n:::', "blocks/go.mjml:2: the text here is one paragraph"),
+        ('::: go href="https://x"\na\n\nb\n:::', "templates/blocks/go.mjml:2: the text here is one paragraph"),
     ],
 )
 def test_refused(body: str, message: str) -> None:
@@ -172,6 +173,35 @@ def test_lost() -> None:
     }
     with pytest.raises(CompileError, match="'box' doesn't show all of its text: an expression of line 10"):
         build("::: box\n{{ subscriber.first_name }}\n:::", sources)
+
+
+def test_nothing_drawn() -> None:
+    """A block whose template draws nothing leaves no gap in either part, and its text goes with it."""
+    sources = {
+        **SOURCES,
+        "layout.mjml": "{% for group in groups %}[{{ group.mjml }}]{% endfor %}",
+        "blocks/wide.mjml": "{# attributes: ; placement: section #}\n{% if false %}{{ body }}{% endif %}",
+        "text/wide.txt": "{% if false %}{{ body }}{% endif %}",
+    }
+    compiled = build("a\n\n::: wide\n{{ subscriber.first_name }}\n:::\n\nb\n\n::: wide\n:::", sources)
+    assert compiled.html == ("[<p>a</p><p>b</p>]",)
+    assert compiled.text[0] == "Von Ada · 9. Juni 2025\n\na\n\nb\n\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("x {{ links.share }} y", True),
+        ("x", False),
+        ("{{ subscriber.first_name }}", False),
+        ("{% if subscriber.first_name %}{{ links.share }}{% endif %}", False),
+        ("{% if subscriber.first_name %}a{% endif %} {{ links.share }}", True),
+    ],
+)
+def test_says(body: str, said: bool) -> None:
+    """A template can ask whether its text already says to everyone what a link is."""
+    sources = {**SOURCES, "text/box.txt": "{{ body | says(links.share) }}"}
+    assert f"\n\n{said}\n\n" in str(build(f"::: box\n{body}\n:::", sources).text[0])
 
 
 @pytest.mark.parametrize("name", ["blocks/go.mjml", "text/go.txt"])

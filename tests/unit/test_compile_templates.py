@@ -14,7 +14,7 @@ from mailer.errors import CompileError
         ("{# attributes: #}", BlockShape("box")),
         ("{#- attributes: src alt href? -#}", BlockShape("box", frozenset({"src", "alt"}), frozenset({"href"}))),
         ("{# attributes: title?; body: raw #}", BlockShape("box", frozenset(), frozenset({"title"}), raw=True)),
-        ("{# attributes: ; body: none; placement: section #}", BlockShape("box")),
+        ("{# attributes: ; body: none; placement: section #}", BlockShape("box", empty=True)),
     ],
 )
 def test_shape(first_line: str, shape: BlockShape) -> None:
@@ -26,10 +26,13 @@ def test_shape(first_line: str, shape: BlockShape) -> None:
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        ({"blocks/box.mjml": "<mj-text />", "text/box.txt": ""}, "blocks/box.mjml:1: A block's template begins with"),
+        (
+            {"blocks/box.mjml": "<mj-text />", "text/box.txt": ""},
+            "templates/blocks/box.mjml:1: A block's template begins with",
+        ),
         ({"blocks/box.mjml": "{# attributes: Ä #}", "text/box.txt": ""}, "'Ä' is no attribute's name"),
         ({"blocks/box.mjml": "{# attributes: ; body: rew #}", "text/box.txt": ""}, "'body: rew' means nothing here"),
-        ({"blocks/box.mjml": "{# attributes: #}"}, "Add text/box.txt"),
+        ({"blocks/box.mjml": "{# attributes: #}"}, "Add templates/text/box.txt"),
     ],
 )
 def test_ill_formed(sources: dict[str, str], message: str) -> None:
@@ -42,12 +45,12 @@ def test_ill_formed(sources: dict[str, str], message: str) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("a\n{{ nope }}", "x.mjml:2: 'nope' is undefined"),
-        ("a\n{% if %}", "x.mjml:2: "),
-        ("a\n\n{{ 1 / 0 }}", "x.mjml:3: division by zero"),
-        ("{{ ''.__class__.__mro__ }}", "x.mjml:1: "),
-        ("{% include 'gone.mjml' %}", "x.mjml:1: gone.mjml"),
-        ("{{ word | no_such }}", "x.mjml:1: No filter named 'no_such'"),
+        ("a\n{{ nope }}", "templates/x.mjml:2: 'nope' is undefined"),
+        ("a\n{% if %}", "templates/x.mjml:2: "),
+        ("a\n\n{{ 1 / 0 }}", "templates/x.mjml:3: division by zero"),
+        ("{{ ''.__class__.__mro__ }}", "templates/x.mjml:1: "),
+        ("{% include 'gone.mjml' %}", "templates/x.mjml:1: gone.mjml"),
+        ("{{ word | no_such }}", "templates/x.mjml:1: No filter named 'no_such'"),
     ],
 )
 def test_template_errors(source: str, message: str) -> None:
@@ -66,10 +69,10 @@ def test_escaping() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("\n<mj-txt>a</mj-txt>", "x.mjml:2: <mj-txt> is no MJML element. Did you mean 'mj-text'?"),
-        ("{# <mj-no> #}\n<!-- <mj-no> -->\n<SCRIPT src='x'>", "x.mjml:3: <script> can't stand in a template"),
-        ("<mj-include path='x' />", "x.mjml:1: <mj-include> can't stand in a template. Use Jinja's"),
-        ("<mj-raw><link href='https://fonts.example'/></mj-raw>", "x.mjml:1: <link> would load something"),
+        ("\n<mj-txt>a</mj-txt>", "templates/x.mjml:2: <mj-txt> is no MJML element. Did you mean 'mj-text'?"),
+        ("{# <mj-no> #}\n<!-- <mj-no> -->\n<SCRIPT src='x'>", "templates/x.mjml:3: <script> can't stand in a template"),
+        ("<mj-include path='x' />", "templates/x.mjml:1: <mj-include> can't stand in a template. Use Jinja's"),
+        ("<mj-raw><link href='https://fonts.example'/></mj-raw>", "templates/x.mjml:1: <link> would load something"),
     ],
 )
 def test_check(source: str, message: str) -> None:

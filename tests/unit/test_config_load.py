@@ -59,7 +59,10 @@ WRONG = {
     ),
     "a relay without host": ('[[relays]]\nname = "a"\n', "mailer.toml:1: 'relays[0].host' is missing"),
     "plain text to another host": ('[[relays]]\nhost = "a.example"\nsecurity = "none"\n', "set allow_plaintext = true"),
-    "two relays of one name": ('[[relays]]\nhost = "a"\n[[relays]]\nhost = "a"\n', "two relays share a name"),
+    "two relays of one name": (
+        '[[relays]]\nhost = "a"\n[[relays]]\nhost = "a"\n',
+        "mailer.toml:3: 'relays[1]' has the name",
+    ),
     "half a login": ('[[relays]]\nhost = "a"\nusername = "u"\n', "'relays[0].password' is missing"),
     "a text where a number of bytes was meant": (
         "[publication]\nname = 7\n",
@@ -82,6 +85,27 @@ WRONG = {
         "[publication]\nname = My Letter\n",
         "mailer.toml:2: not valid TOML: invalid value. Texts stand in quotes",
     ),
+    "a file named by a misspelt key": (
+        '[[relays]]\nhost = "a"\nusername = "u"\npassword = { fil = "x" }\n',
+        "mailer.toml:4: 'relays[0].password' has no key 'fil'. Did you mean 'file'?",
+    ),
+    "a dot without quotes": (
+        '[delivery.domains.gmail.com]\nrate = "5/s"\n',
+        "mailer.toml:1: unknown key 'com' in [delivery.domains.gmail]. "
+        'A name with dots stands in quotes: [delivery.domains."gmail.com"].',
+    ),
+    "two dots without quotes": (
+        "[delivery.domains.mail.co.uk]\nconnections = 1\n",
+        'stands in quotes: [delivery.domains."mail.co.uk"].',
+    ),
+    "a key twice": (
+        '[publication]\nname = "a"\nname = "b"\n',
+        "mailer.toml:3: 'name' is given twice. Remove one of them.",
+    ),
+    "a section twice": (
+        '[web]\n[publication]\nname = "a"\n[web] # again\n',
+        "mailer.toml:4: '[web]' is given twice. Put their keys under one of them.",
+    ),
     "an unfinished file": ('[publication]\neditors = ["a@example.com"\n', "mailer.toml:2: not valid TOML"),
     "a missing secret file": (
         '[[relays]]\nhost = "a"\nusername = "u"\npassword = { file = "gone" }\n',
@@ -100,6 +124,8 @@ def test_wrong_file(tmp_path: Path, text: str, expected: str) -> None:
 
 WRONG_VARIABLES = {
     "section": ({"MAILER_PUBLICATIONS__NAME": "x"}, "MAILER_PUBLICATIONS__NAME: unknown variable. Did you mean"),
+    "section of two relays": ({"MAILER_RELAY__0__HOST": "x"}, "Did you mean 'MAILER_RELAYS__0__HOST'?"),
+    "section and key": ({"MAILER_PUBLICTION__NAME": "x"}, "Did you mean 'MAILER_PUBLICATION__NAME'?"),
     "key": ({"MAILER_PUBLICATION__NMAE": "x"}, "Did you mean 'MAILER_PUBLICATION__NAME'?"),
     "one underscore": ({"MAILER_STORE_URL": "x"}, "Did you mean 'MAILER_STORE__URL' (two underscores)?"),
     "no number": ({"MAILER_RELAYS__HOST": "h"}, "Give a number: MAILER_RELAYS__0__…"),
@@ -127,6 +153,42 @@ def test_all_errors_at_once(tmp_path: Path) -> None:
     """A file with three mistakes gets three lines."""
     message = failure(tmp_path, '[publication]\nnmae = "x"\n[delivery]\nbatch_size = 0\n[trackin]\nopens = true\n')
     assert [line.split(":")[1] for line in message.splitlines()] == ["2", "4", "5"]
+
+
+AT_ONCE = {
+    "types and meaning": (
+        '[publication]\ntimezone = "Mars/Base"\nnam = "x"\nreply_to = "foo"\nname = 7\n',
+        ["2: unknown timezone", "3: unknown key 'nam'", "4: 'foo' is no address", "5: 'publication.name' must be"],
+    ),
+    "what a wrong key hides": (
+        '[[relays]]\nhost = "a.example"\nport = "x"\nsecurity = "none"\n',
+        ["1: 'relays[0]': security", "3: 'relays[0].port' must be"],
+    ),
+    "in a relay without host": (
+        '[[relays]]\nusername = "u"\n[[relays]]\nhost = "a b"\n',
+        ["1: 'relays[0].host' is missing", "1: 'relays[0].password' is missing", "4: 'a b' is no host name"],
+    ),
+    "a wrong host alone": ('[[relays]]\nhost = 7\nname = "a"\n', ["2: 'relays[0].host' must be a text"]),
+    "an unreadable password alone": (
+        '[[relays]]\nhost = "a"\nusername = "u"\npassword = { file = "gone" }\n',
+        ["4: 'relays[0].password': "],
+    ),
+    "an unreadable port alone": ('[[relays]]\nhost = "a"\nport = { file = "gone" }\n', ["3: 'relays[0].port': "]),
+    "something else than a table": (
+        'publication = 7\nrelays = [7]\nweb = { secret_key = "x" }\n',
+        ["1: ", "2: ", "3: "],
+    ),
+    "in a list": ('[publication]\neditors = ["a", 7]\nlanguage = "klingon"\n', ["2: 'publication.editors", "3: "]),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), AT_ONCE.values(), ids=AT_ONCE)
+def test_each_error_once(tmp_path: Path, text: str, said: list[str]) -> None:
+    """All that is wrong is said, in the order of the lines, and nothing that only follows from it."""
+    lines = failure(tmp_path, text).splitlines()
+    assert len(lines) == len(said)
+    for line, start in zip(lines, said, strict=True):
+        assert line.startswith(f"mailer.toml:{start}")
 
 
 def test_variables_win(tmp_path: Path) -> None:

@@ -48,12 +48,12 @@ def test_every_key() -> None:
         slug="spring-issue",
         sender="Ada <ada@example.com>",
         reply_to="reply@example.com",
-        segment="city == 'Graz'",
+        segment="subscriber.language == 'de'",
         tags="[a, b c]",
     )
     assert (found.preheader, found.author, found.language, found.slug) == ("Short", "Ada", "de-AT", "spring-issue")
     assert (found.sender, found.reply_to) == ("Ada <ada@example.com>", "reply@example.com")
-    assert (found.segment, found.tags) == ("city == 'Graz'", ("a", "b c"))
+    assert (found.segment, found.tags) == ("subscriber.language == 'de'", ("a", "b c"))
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,11 @@ def test_subject_and_preheader_hold_expressions() -> None:
         (["author: We are #1 # really"], 5, "YAML takes what follows # in 'author' for a comment", "quotation marks"),
         (["author: {{ issue.title }}"], 5, "The value of 'author' is no text", '"{{ … }}"'),
         (["author: a {{ issue.title }}"], 5, "'author' can hold no expression", "subject and preheader"),
+        (["segment: subscriber.language = 'de'"], 5, "is no expression: unexpected '='", "write =="),
+        (["segment: subscriber.email >"], 5, "is no expression: its end is missing", "subscriber.plan == 'premium'"),
+        (["segment: subscriber.emial"], 5, "'subscriber' has no 'emial'", "'subscriber.email'"),
+        (["segment: issue.week > 2"], 5, "isn't about subscribers alone", "subscriber.plan == 'premium'"),
+        (["segment: links.share and subscriber.email"], 5, "isn't about subscribers alone", "subscriber.plan"),
         (["tags: ['{{ issue.title }}']"], 5, "'tags' can hold no expression", "subject and preheader"),
         (["preheader: a {{ issue.titel }}"], 5, "'issue' has no 'titel'", "'issue.title'"),
         (["preheader: a {% if issue.week %}"], 5, "never closed in the preheader", "same one"),

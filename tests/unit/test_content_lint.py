@@ -13,6 +13,7 @@ SHAPES = {
     "image": BlockShape("image", frozenset({"src"}), frozenset({"alt", "href"})),
     "news": BlockShape("news"),
     "html": BlockShape("html", raw=True),
+    "share": BlockShape("share"),
 }
 HEAD = "---\ntitle: Spring\nsubject: Hello\npreheader: More\ndate: 2026-03-02\n---\n"
 """Six lines: the body begins in line 7."""
@@ -65,6 +66,21 @@ def test_long_subjects(length: int, warned: bool) -> None:
     """A subject is warned about from 79 characters on, without counting its expressions."""
     found = lint("a", HEAD.replace("Hello", "x" * length + "{{ issue.week }}"))
     assert (found == [(1, f"The subject has {length} characters")]) is warned
+
+
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        ("[a]({{ links.share }})\n\n{{ links.share }}", [7]),
+        ("a\n::: share\n[a]({{ links.share }})\n:::\n\n::: share\n:::", [8]),
+        ("a {% if links.web_version %}b{% endif %}\n{{ links.unsubscribe }}", [7]),
+        ("{{ links.web_version }}\n\n{{ links.preferences }}", [7, 9]),
+    ],
+)
+def test_pages_to_come(body: str, lines: list[int]) -> None:
+    """A link to a page that isn't served yet is warned about once, where it is used first, by a block too."""
+    found = [line for line, what in lint(body) if "leads to a page that this version doesn't serve yet" in what]
+    assert found == lines
 
 
 def test_a_missing_preheader() -> None:
