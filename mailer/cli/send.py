@@ -111,7 +111,7 @@ def _moment(when: str | None, loaded: Loaded) -> float | None:
 def _plan(loaded: Loaded, store: Store, edition: Edition, at: float | None, remaining: bool) -> Plan:
     """Raises ``SendError`` where the send would be refused, before anybody is asked."""
     slug = edition.compiled.slug
-    audience = store.sends.remaining(slug) if remaining else edition.audience
+    audience = store.sends.remaining(slug, edition.segment) if remaining else edition.audience
     if not remaining:
         _refuse_twice(store, slug)
     if not audience or not edition.audience:

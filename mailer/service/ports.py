@@ -146,8 +146,9 @@ class Sends(Protocol):
         """How many were subscribed, and not suppressed, when the last issue send of another slug was made; None where
         there is none."""
 
-    def remaining(self, slug: str) -> int:
-        """How many subscribed, unsuppressed people are in no issue send of the slug (or skipped in all of those)."""
+    def remaining(self, slug: str, segment: Iterable[int] | None = None) -> int:
+        """How many subscribed, unsuppressed people (of ``segment``: ids) are in no issue send of the slug (or skipped
+        in all of those)."""
 
     def status(self, send: SendId, now: float) -> Status: ...
     def waiting(self, send: SendId) -> tuple[int, int]:

@@ -45,6 +45,7 @@ class Audience:
             for segment in (False, True)
         }
         self._remaining = sql("SELECT count(*) {wanted} {unreached}", wanted=_WANTED, unreached=_UNREACHED)
+        self._remaining_ids = sql("SELECT s.id {wanted} {unreached}", wanted=_WANTED, unreached=_UNREACHED)
         self._make_segment = sql("CREATE TEMPORARY TABLE segment (id integer PRIMARY KEY) {temporary}")
         self._fill_segment = sql(
             "INSERT INTO segment SELECT id FROM {ids} AS g WHERE true ON CONFLICT DO NOTHING",
@@ -83,9 +84,12 @@ class Audience:
             connection.execute(self._write_tests, {"send": send, "rows": json.dumps(list(rows.values())), "now": now})
         return len(rows)
 
-    def remaining(self, connection: Connection, slug: str) -> int:
-        """How many people no issue send of the slug covers."""
-        return int(connection.execute(self._remaining, {"slug": slug}).scalar_one())
+    def remaining(self, connection: Connection, slug: str, segment: Iterable[int] | None) -> int:
+        """How many people (of a segment) no issue send of the slug covers."""
+        if segment is None:
+            return int(connection.execute(self._remaining, {"slug": slug}).scalar_one())
+        wanted = frozenset(segment)
+        return sum(number in wanted for number in connection.execute(self._remaining_ids, {"slug": slug}).scalars())
 
 
 def segment_ids(segment: Iterable[int] | None) -> array[int] | None:

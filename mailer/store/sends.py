@@ -157,9 +157,9 @@ class SqlSends:
             found: int | None = connection.execute(self._previous, {"slug": slug}).scalar()
             return found
 
-    def remaining(self, slug: str) -> int:
+    def remaining(self, slug: str, segment: Iterable[int] | None = None) -> int:
         with self._database.read() as connection:
-            return self._audience.remaining(connection, slug)
+            return self._audience.remaining(connection, slug, segment)
 
     def status(self, send: SendId, now: float) -> Status:
         with self._database.read() as connection:

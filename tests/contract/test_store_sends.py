@@ -107,6 +107,7 @@ def test_remaining(store: SqlStore) -> None:
     store.sends.cancel(first, NOW)
     people(store, "d")
     assert store.sends.remaining("kw24") == 3
+    assert store.sends.remaining("kw24", [1, 2]) == 1  # the first got it
     second = store.sends.create(new(), None, NOW, remaining=True)
     assert [row.email[0] for row in store.sends.recipients(second.id, None)] == ["b", "c", "d"]
     assert store.sends.remaining("kw24") == 0

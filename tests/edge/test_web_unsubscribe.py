@@ -401,4 +401,4 @@ def test_broken_template(tmp_path: Path) -> None:
     (tmp_path / "web" / "unsubscribe.html").write_text("a\n{{ publication.nmae }}")
     with pytest.raises(CompileError) as caught:
         draw(tmp_path)
-    assert caught.value.where == "web/unsubscribe.html:2"
+    assert caught.value.where == "templates/web/unsubscribe.html:2"
