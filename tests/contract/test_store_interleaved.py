@@ -209,10 +209,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def finish(self) -> None:
-        done = self.state is SendState.RUNNING and not any(row.state in UNFINISHED for row in self.rows)
+        left = any(row.state in UNFINISHED for row in self.rows)
+        done = self.state is SendState.RUNNING and not left
         assert self.store.sends.finish(self.now) == ([self.send] if done else [])
         if done:
             self.state = SendState.FINISHED
+        elif self.state is SendState.FINISHED and left:  # deferred by a reply that came late
+            self.state = SendState.RUNNING
 
     @invariant()
     def the_store_agrees(self) -> None:

@@ -270,6 +270,6 @@ def test_unfinished_only_running(store: SqlStore) -> None:
     send = started(store, "a").id
     settle(store, dotted(store, send), S.DEFERRED, Reply(451))
     assert store.ledger.unfinished(NOW + 59, 10) == []
-    assert [b.round for b in store.ledger.unfinished(NOW + 60, 10)] == [1]
+    assert [b.round for b in store.ledger.unfinished(NOW + 60, 10)] == ["0.1"]
     store.sends.pause(send, "", NOW)
     assert store.ledger.unfinished(NOW + 60, 10) == []
