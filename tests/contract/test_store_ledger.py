@@ -247,21 +247,21 @@ def test_expire(store: SqlStore) -> None:
 
 
 def test_unfinished(store: SqlStore) -> None:
-    """Batches with waiting rows are found, with the greatest epoch among those as their round."""
+    """Batches with waiting rows are found, and their round tells the greatest epoch among those."""
     people(store, *(f"p{n}" for n in range(45)))
     send = started(store).id
     batches = store.ledger.unfinished(NOW, 10)
     assert [(b.send, b.first, b.last, b.round) for b in batches] == [
-        (send, first, first + 9, 0) for first in (1, 11, 21, 31, 41)
+        (send, first, first + 9, "0.0") for first in (1, 11, 21, 31, 41)
     ]
     settle(store, dotted(store, send, limit=20), S.SENT)
     first, second, third, *_ = keys(claim(store, send, limit=10))
     store.ledger.release([second], NOW)
     settle(store, [third], S.DEFERRED, Reply(451))
-    assert [(b.first, b.round) for b in store.ledger.unfinished(NOW, 10)] == [(21, 1), (31, 0), (41, 0)]
+    assert [(b.first, b.round) for b in store.ledger.unfinished(NOW, 10)] == [(21, "0.1"), (31, "0.0"), (41, "0.0")]
     (again,) = claim(store, send, limit=1)
     store.ledger.release(keys([again]), NOW)
-    assert [(b.first, b.round) for b in store.ledger.unfinished(NOW, 10)] == [(21, 2), (31, 0), (41, 0)]
+    assert [(b.first, b.round) for b in store.ledger.unfinished(NOW, 10)] == [(21, "0.2"), (31, "0.0"), (41, "0.0")]
     assert first
 
 
