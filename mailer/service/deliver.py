@@ -10,7 +10,8 @@ One recipient is one SMTP transaction, in this order, and the order is the guara
    suppressed. Refused means: the connection is dropped, and with it the message.
 4. *Dot.* From here only the relay's reply says what happened. It is awaited for up to ten minutes, in a task of its own
    that the cancellation of a job doesn't reach. No reply: ``in_doubt``, never sent again by itself.
-5. *Settle.* The outcome is written, grouped; while the database can't be used, it is kept and tried again.
+5. *Settle.* The outcome is written, grouped; while the database can't be used, it is kept and tried again. The
+   connection carries the next body meanwhile, but no further dot: see ``Deliverer._write``.
 
 A relay that can't be reached, or refuses the sender, is nobody's bounce: claims go back and nobody's attempts count;
 a refused sender pauses the send, since it would be refused for everybody.
