@@ -79,7 +79,7 @@ def words(dialect: str) -> dict[str, str]:
         "by_touched": "" if postgresql else "INDEXED BY recipients_touched",
         "temporary": "ON COMMIT DROP" if postgresql else "",
         # SQLite's RETURNING knows only the table's own columns, PostgreSQL's all of FROM.
-        "returned": "r.send, r.position" if postgresql else "send, position",
+        "returned": "r.send, r.position, r.epoch" if postgresql else "send, position, epoch",
         "persona_id": "CAST(CAST(persona AS json) ->> 'id' AS int)" if postgresql else "json_extract(persona, '$.id')",
     }
     for event in Event:

@@ -115,14 +115,14 @@ class SqlLedger:
                 return set()
             self._database.lock_shared(connection, Lock.SEND, keys.values())
             values = {"claims": json.dumps(rows), "now": now}
-            granted = {(send, position) for send, position in connection.execute(self._dot, values)}
+            granted = {tuple(row) for row in connection.execute(self._dot, values)}
             if len(granted) < len(rows):
                 # What is still claimed was refused: for the person's sake, or because the send doesn't run.
-                values = {"claims": json.dumps([r for r in rows if (r[0], r[1]) not in granted]), "now": now}
+                values = {"claims": json.dumps([row for row in rows if row not in granted]), "now": now}
                 connection.execute(self._skip_unwanted, values)
                 connection.execute(self._release, values)
             names = {key: send for send, key in keys.items()}
-        return {(names[key], position, epoch) for key, position, epoch in rows if (key, position) in granted}
+        return {(names[key], position, epoch) for key, position, epoch in granted}
 
     def settle(self, outcomes: Sequence[Outcome], now: float) -> None:
         with self._database.write() as connection:

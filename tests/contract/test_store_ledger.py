@@ -91,6 +91,15 @@ def test_dot_needs_the_epoch(store: SqlStore) -> None:
     assert store.ledger.dot(new, NOW) == set(new)
 
 
+def test_dot_of_an_old_and_a_new_claim(store: SqlStore) -> None:
+    """Of two claims of one row in one group, only the one that holds is granted."""
+    send = started(store, "a").id
+    old = keys(claim(store, send))
+    store.ledger.release(old, NOW)
+    new = keys(claim(store, send))
+    assert store.ledger.dot(old + new, NOW) == set(new)
+
+
 def test_dot_again(store: SqlStore) -> None:
     """A dot that was granted is granted again to the same claim, even when it couldn't be granted any more."""
     send = started(store, "a", "b").id

@@ -251,7 +251,7 @@ async def test_taken_for_dead(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
         await deliverer.deliver(bench.send.id, 1, 10)
         await becomes(lambda: deliverer.worker != first)
         await deliverer.deliver(bench.send.id, 1, 10)
-    assert reaped[0][0] > 0
+    assert sum(freed for freed, _ in reaped) > 0
     assert bench.states() == {"sent": 10}
     assert len(bench.server.recipients) == len(set(bench.server.recipients)) == 10
 
