@@ -11,9 +11,10 @@ import click
 
 from mailer.cli.common import config_option, json_option, load
 from mailer.cli.edges import opened
-from mailer.cli.output import number, out, print_json
+from mailer.cli.output import err, number, out, print_json
 from mailer.cli.press import compile_file
 from mailer.cli.sample_message import sample_message
+from mailer.compile.report import CLIPPED_AT, report
 from mailer.errors import MailerError
 
 
@@ -38,25 +39,22 @@ def command(issue: Path, directory: Path, persona: str, as_json: bool) -> None:
     parsed = message_from_bytes(raw, policy=policy.default)
     assert isinstance(parsed, EmailMessage)
     html, text = _part(parsed, "html"), _part(parsed, "plain")
-    compiled = edition.compiled
-    report = {
-        "issue": compiled.slug,
-        "title": compiled.title,
+    about = {
+        **report(edition.compiled),
         "subject": str(parsed["Subject"]),
         "from": str(parsed["From"]),
-        "digest": compiled.digest,
         "audience": edition.audience,
-        "word_count": compiled.word_count,
-        "reading_minutes": compiled.reading_minutes,
         "html_bytes": len(html.encode()),
         "text_bytes": len(text.encode()),
         "message_bytes": len(raw),
     }
+    if about["clipped_by_gmail"]:
+        err.print(f"[yellow]Gmail cuts off mail whose HTML is longer than {number(CLIPPED_AT)} bytes: shorten it.[/]")
     files = {
         "message.html": html.encode(),
         "message.txt": text.encode(),
         "message.eml": raw,
-        "report.json": (json.dumps(report, ensure_ascii=False, indent=2) + "\n").encode(),
+        "report.json": (json.dumps(about, ensure_ascii=False, indent=2) + "\n").encode(),
     }
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -65,7 +63,7 @@ def command(issue: Path, directory: Path, persona: str, as_json: bool) -> None:
     except OSError as error:
         raise MailerError(f"can't be written: {error.strerror}", where=str(error.filename)) from None
     if as_json:
-        print_json({**report, "files": [str(directory / name) for name in files]})
+        print_json({**about, "files": [str(directory / name) for name in files]})
     else:
         for name, content in files.items():
             out.print(f"{directory / name}  {number(len(content))} bytes", markup=False)

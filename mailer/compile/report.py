@@ -26,7 +26,7 @@ def report(compiled: CompiledIssue) -> dict[str, object]:
     images = [found.group() for found in _IMAGE.finditer(visible)]
     size = len(html.encode())
     return {
-        "slug": compiled.slug,
+        "issue": compiled.slug,
         "title": compiled.title,
         "subject": _flat(compiled.subject),
         "language": compiled.language,
