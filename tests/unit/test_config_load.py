@@ -312,7 +312,7 @@ def test_inactive_keys(tmp_path: Path) -> None:
     """Keys this version doesn't act upon are named when they are set, and only then."""
     text = (
         '[delivery]\nin_doubt = "resend"\n[delivery.domains."gmail.com"]\nrate = "5/s"\n[bounces]\nsoft_limit = 3\n'
-        '[dkim]\ndomain = "example.com"\n[tracking]\nopens = true\n[webhooks.ses]\nx = "y"\n'
+        '[tracking]\nopens = true\n[webhooks.ses]\nx = "y"\n'
         '[web]\ndashboard_password = "p"\n'
     )
     assert inactive_keys(load(tmp_path, text)) == [
@@ -320,7 +320,6 @@ def test_inactive_keys(tmp_path: Path) -> None:
         'delivery.in_doubt = "resend"',
         "bounces.soft_limit",
         "webhooks",
-        "dkim",
         "tracking.opens",
         "web.dashboard_password",
     ]
