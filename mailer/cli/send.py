@@ -35,10 +35,12 @@ from mailer.service.sending import start_send
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a send would do, as people are asked about it. ``at`` in Unix seconds, None is now."""
+    """What a send would do, as people are asked about it. ``covered``: how many more an earlier send of the issue went
+    to. ``at`` in Unix seconds, None is now."""
 
     issue: str
     audience: int
+    covered: int
     sender: str
     subject: str
     relay: str
@@ -111,7 +113,7 @@ def _moment(when: str | None, loaded: Loaded) -> float | None:
 def _plan(loaded: Loaded, store: Store, edition: Edition, at: float | None, remaining: bool) -> Plan:
     """Raises ``SendError`` where the send would be refused, before anybody is asked."""
     slug = edition.compiled.slug
-    audience = store.sends.remaining(slug, edition.segment) if remaining else edition.audience
+    audience = store.sends.remaining(slug, edition.segment)
     if not remaining:
         _refuse_twice(store, slug)
     if not audience or not edition.audience:
@@ -119,7 +121,7 @@ def _plan(loaded: Loaded, store: Store, edition: Edition, at: float | None, rema
     wanted = None if edition.segment is None else frozenset(edition.segment)
     people = (one for one in store.subscribers.each(reachable=True) if wanted is None or one.id in wanted)
     sender, subject = headers_of(message_for(loaded, edition.compiled, next(people, STRANGER)))
-    return Plan(slug, audience, sender, subject, where_mail_goes(loaded), at)
+    return Plan(slug, audience, edition.audience - audience, sender, subject, where_mail_goes(loaded), at)
 
 
 def _nobody(store: Store, edition: Edition) -> SendError:
@@ -149,7 +151,7 @@ def _refuse_twice(store: Store, slug: str) -> None:
 def _show(plan: Plan, loaded: Loaded) -> None:
     timezone = loaded.settings.publication.timezone
     lines = {
-        "To": plural(plan.audience, "recipient"),
+        "To": plural(plan.audience, "recipient") + (f" ({number(plan.covered)} got it before)" if plan.covered else ""),
         "From": plan.sender,
         "Subject": plan.subject,
         "Through": plan.relay,

@@ -132,9 +132,9 @@ class Sends(Protocol):
     def create(self, new: NewSend, segment: Iterable[int] | None, now: float, *, remaining: bool = False) -> Send:
         """Writes a send and its ledger: subscribed, unsuppressed people (of ``segment``: ids), each once.
 
-        With ``remaining``, only those in no other issue send of the slug, or skipped in all of those. Without, raises
-        ``SendError`` when the slug has an uncancelled issue send. Raises ``SendError`` for an empty audience. Two calls
-        at once can't both succeed.
+        Whoever is in an earlier issue send of the slug, and not skipped there, is left out, also when that send was
+        cancelled. Raises ``SendError`` for an empty audience, and, unless the ``remaining`` are asked for, when there is
+        an uncancelled issue send of the slug. Two calls at once can't both succeed.
         """
 
     def create_test(self, new: NewSend, recipients: Sequence[Addressee], now: float) -> Send: ...

@@ -21,7 +21,9 @@ _WANTED = f"FROM subscribers s WHERE {REACHABLE}"
 _UNREACHED = """
     AND NOT EXISTS (
         SELECT 1 FROM sends e JOIN recipients r ON r.send = e.key
-        WHERE e.slug = :slug AND e.kind = 'issue' AND r.subscriber = s.id AND r.state <> 'skipped')"""
+        WHERE e.slug = :slug AND e.kind = 'issue' AND e.key <> :send
+            AND r.subscriber = s.id AND r.state <> 'skipped')"""
+"""Nobody gets an issue twice: whoever an earlier send of it covers is left out, whatever became of that send."""
 
 _WRITE = """
     INSERT INTO recipients (send, position, subscriber, email, state, epoch, attempts, updated_at)
@@ -35,13 +37,12 @@ class Audience:
     def __init__(self, database: Database) -> None:
         sql, given = database.sql, database.given
         self._write = {
-            (remaining, segment): sql(
+            segment: sql(
                 _WRITE,
                 wanted=_WANTED,
-                unreached=_UNREACHED if remaining else "",
+                unreached=_UNREACHED,
                 chosen="AND s.id IN (SELECT id FROM segment)" if segment else "",
             )
-            for remaining in (False, True)
             for segment in (False, True)
         }
         self._remaining = sql("SELECT count(*) {wanted} {unreached}", wanted=_WANTED, unreached=_UNREACHED)
@@ -58,16 +59,14 @@ class Audience:
             rows=given("rows", position="int", email="text", key="text", persona="text"),
         )
 
-    def write(
-        self, connection: Connection, send: int, slug: str, segment: array[int] | None, now: float, *, remaining: bool
-    ) -> int:
+    def write(self, connection: Connection, send: int, slug: str, segment: array[int] | None, now: float) -> int:
         """Writes the rows of an issue send; gives how many."""
         if segment is not None:
             connection.execute(self._make_segment)
             for start in range(0, len(segment), _CHUNK):
                 ids = [[number] for number in segment[start : start + _CHUNK]]
                 connection.execute(self._fill_segment, {"ids": json.dumps(ids)})
-        statement = self._write[remaining, segment is not None]
+        statement = self._write[segment is not None]
         written = connection.execute(statement, {"send": send, "slug": slug, "now": now}).rowcount
         if segment is not None:
             connection.execute(self._drop_segment)
@@ -87,9 +86,9 @@ class Audience:
     def remaining(self, connection: Connection, slug: str, segment: Iterable[int] | None) -> int:
         """How many people (of a segment) no issue send of the slug covers."""
         if segment is None:
-            return int(connection.execute(self._remaining, {"slug": slug}).scalar_one())
-        wanted = frozenset(segment)
-        return sum(number in wanted for number in connection.execute(self._remaining_ids, {"slug": slug}).scalars())
+            return int(connection.execute(self._remaining, {"slug": slug, "send": 0}).scalar_one())
+        wanted, found = frozenset(segment), connection.execute(self._remaining_ids, {"slug": slug, "send": 0})
+        return sum(number in wanted for number in found.scalars())
 
 
 def segment_ids(segment: Iterable[int] | None) -> array[int] | None:

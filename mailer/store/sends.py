@@ -96,7 +96,7 @@ class SqlSends:
                     todo=f"See mailer status {there.id}. Only those it doesn't cover can still be sent to.",
                 )
             key, send = self._new(connection, new, now)
-            audience = self._audience.write(connection, key, new.slug, ids, now, remaining=remaining)
+            audience = self._audience.write(connection, key, new.slug, ids, now)
             return self._counted(connection, key, send, new.slug, audience)
 
     def create_test(self, new: NewSend, recipients: Sequence[Addressee], now: float) -> Send:

@@ -88,6 +88,18 @@ def test_create_twice(store: SqlStore) -> None:
     assert store.sends.create(new(), None, NOW).id == "kw24-2"
 
 
+def test_create_after_a_cancelled_send(store: SqlStore) -> None:
+    """Whoever had been sent to before the send was cancelled isn't sent to again by the next one."""
+    first = started(store, "a", "b", "c").id
+    settle(store, dotted(store, first, limit=1), S.SENT)
+    store.sends.cancel(first, NOW)
+    second = store.sends.create(new(), None, NOW)
+    assert [row.email[0] for row in store.sends.recipients(second.id, None)] == ["b", "c"]
+    store.sends.cancel(second.id, NOW)
+    third = store.sends.create(new(), [1, 2], NOW)
+    assert [row.email[0] for row in store.sends.recipients(third.id, None)] == ["b"]
+
+
 @pytest.mark.parametrize("segment", [None, [], [10_000]])
 def test_create_for_nobody(store: SqlStore, segment: list[int] | None) -> None:
     """An empty audience is an error that leaves no send behind."""
