@@ -75,8 +75,3 @@ def move(state: S, event: Event) -> S:
 def sources(event: Event) -> tuple[S, ...]:
     """The states in which an event may happen."""
     return tuple(state for state, moves in MOVES.items() if event in moves)
-
-
-def events_to(target: S) -> dict[S, Event]:
-    """From which states, and by which event, a row can come to ``target``."""
-    return {state: event for state, moves in MOVES.items() for event, to in moves.items() if to is target}

@@ -133,8 +133,8 @@ class Sends(Protocol):
         """Writes a send and its ledger: subscribed, unsuppressed people (of ``segment``: ids), each once.
 
         Whoever is in an earlier issue send of the slug, and not skipped there, is left out, also when that send was
-        cancelled. Raises ``SendError`` for an empty audience, and, unless the ``remaining`` are asked for, when there is
-        an uncancelled issue send of the slug. Two calls at once can't both succeed.
+        cancelled. Raises ``SendError`` for an empty audience, and, unless the ``remaining`` are asked for, when the
+        slug has an uncancelled issue send. Two calls at once can't both succeed.
         """
 
     def create_test(self, new: NewSend, recipients: Sequence[Addressee], now: float) -> Send: ...

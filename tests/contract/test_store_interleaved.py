@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from mailer.delivery.states import UNFINISHED, WAITING, Event, events_to, move
+from mailer.delivery.states import MOVES, UNFINISHED, WAITING, Event, move
 from mailer.model.ledger import RecipientState as S
 from mailer.model.ledger import Reply, SendId, SendState, WorkerId
 from mailer.service.ports import Key
@@ -131,7 +131,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.store.ledger.settle([outcome(key, to, reply, due) for key in chosen], self.now)
         for _, position, epoch in chosen:
             row = self.rows[position - 1]
-            event = events_to(to).get(row.state)
+            event = next((event for event, end in MOVES[row.state].items() if end is to), None)
             if row.epoch == epoch and event is not None:
                 if row.state is S.DOTTED or (row.state is S.CLAIMED and reply.code):
                     row.first = self.now if row.first is None else row.first

@@ -593,8 +593,8 @@ def test_wrong_key(mailer: Mailer) -> None:
 
 def test_inactive_keys_are_told(mailer: Mailer) -> None:
     """A command that sends says which keys this version doesn't act upon."""
-    Path("mailer.toml").write_text('[tracking]\nopens = true\n')
-    assert "tracking.opens" in mailer("send", "issue.md", "--dry-run").err
+    Path("mailer.toml").write_text("[tracking]\nopens = true\nclicks = true\n")
+    assert "tracking.opens, tracking.clicks" in mailer("send", "issue.md", "--dry-run").err
 
 
 def test_migrate(mailer: Mailer) -> None:

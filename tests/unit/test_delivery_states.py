@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mailer.delivery.states import MOVES, UNFINISHED, WAITING, Event, events_to, move, sources
+from mailer.delivery.states import MOVES, UNFINISHED, WAITING, Event, move, sources
 from mailer.errors import IllegalMove
 from mailer.model.ledger import RecipientState as S
 
@@ -59,14 +59,8 @@ def test_no_dot_is_given_back() -> None:
 
 @pytest.mark.parametrize("event", list(Event))
 def test_sources(event: Event) -> None:
-    """`sources` and `events_to` say the same as the table."""
+    """`sources` says the same as the table."""
     assert set(sources(event)) == {state for state, e, _ in LEGAL if e is event}
-
-
-@pytest.mark.parametrize("target", list(S))
-def test_events_to(target: S) -> None:
-    """Coming to a state is possible from exactly the states the table names."""
-    assert set(events_to(target)) == {state for state, _, to in LEGAL if to is target}
 
 
 def test_finished_states_have_no_way_back_to_waiting() -> None:
