@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from email.utils import parseaddr
 
 from mailer.config.shape import Path
-from mailer.errors import AddressError, nearest
+from mailer.errors import AddressError, ConfigError, nearest
 from mailer.model.address import parse_address
 from mailer.model.settings import Settings
+from mailer.wire.dkim import dkim_key
 
 Finding = tuple[Path, str, str]
 """Which key, what is wrong with it, what to do."""
@@ -26,6 +27,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield from _urls(settings)
     yield from _names(settings)
     yield from _secrets(settings)
+    yield from _dkim(settings)
 
 
 def _addresses(settings: Settings) -> Iterator[Finding]:
@@ -118,3 +120,36 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         if bool(relay.username) != bool(relay.password.get_secret_value()):
             lacks = "password" if relay.username else "username"
             yield ("relays", index, lacks), f"'relays[{index}].{lacks}' is missing: a login needs both", ""
+
+
+def _dkim(settings: Settings) -> Iterator[Finding]:
+    given = {
+        "domain": settings.dkim.domain,
+        "selector": settings.dkim.selector,
+        "key": settings.dkim.key.get_secret_value(),
+    }
+    if not any(given.values()):
+        return
+    if lacking := [name for name, value in given.items() if not value]:
+        for name in lacking:
+            todo = "Signing needs domain, selector and key; without [dkim] nothing is signed."
+            yield ("dkim", name), f"'dkim.{name}' is missing", todo
+        return
+    try:
+        key = dkim_key(given["domain"], given["selector"], given["key"])
+    except ConfigError as error:
+        yield tuple(error.where.split(".")), error.what, error.todo
+        return
+    sender = _sender(settings)
+    try:
+        domain = parse_address(sender).ascii_domain
+    except AddressError:
+        return  # said already, of publication.from
+    if not key.covers(domain):
+        what = f"'dkim.domain' is {key.domain}, but mail comes from {sender}: DMARC would count it as unsigned"
+        yield ("dkim", "domain"), what, "It must be the domain of 'publication.from', or one above it."
+
+
+def _sender(settings: Settings) -> str:
+    text = settings.publication.from_
+    return parseaddr(text)[1] if "<" in text else text.strip()

@@ -9,6 +9,7 @@ from mailer.config.data import secret_key
 from mailer.config.load import Loaded
 from mailer.model.address import parse_address
 from mailer.model.ledger import Send
+from mailer.wire.dkim import DkimKey, dkim_key
 from mailer.wire.freeze import SendFacts
 
 
@@ -27,4 +28,10 @@ def send_facts(loaded: Loaded, send: Send) -> SendFacts:
         secret_key(loaded),
         loaded.settings.bounces.return_path,
         sender.ascii_domain,
+        _dkim(loaded),
     )
+
+
+def _dkim(loaded: Loaded) -> DkimKey | None:
+    dkim = loaded.settings.dkim
+    return dkim_key(dkim.domain, dkim.selector, dkim.key.get_secret_value()) if dkim.domain else None

@@ -14,7 +14,6 @@ def inactive_keys(loaded: Loaded) -> list[str]:
         'delivery.in_doubt = "resend"': settings.delivery.in_doubt == "resend",
         **{f"bounces.{key}": True for key in sorted(bounces)},
         "webhooks": bool(settings.webhooks),
-        "dkim": bool(settings.dkim.model_fields_set),
         "tracking.opens": settings.tracking.opens,
         "tracking.clicks": settings.tracking.clicks,
         "web.dashboard_password": bool(settings.web.dashboard_password.get_secret_value()),

@@ -23,6 +23,7 @@ from mailer.model.address import Address, parse_address, stored_address
 from mailer.model.compiled import CompiledIssue
 from mailer.model.ledger import Recipient, SendId, SendKind
 from mailer.wire import headers
+from mailer.wire.dkim import DkimKey, Signing, signing, static_chunks
 from mailer.wire.envelope import Envelope
 from mailer.wire.identity import make_message_id
 from mailer.wire.links import Link, LinkMaker
@@ -44,7 +45,7 @@ class SendFacts:
 
     ``key`` is the send's number in the store; ``date`` in Unix seconds; ``list_id`` as ``Name <id>`` or an id alone
     (RFC 2919); ``return_path`` the envelope sender (empty: the address in ``From``); ``feedback_sender`` the last part
-    of ``Feedback-ID``, the publication's domain.
+    of ``Feedback-ID``, the publication's domain; ``dkim`` who signs, if anyone does.
     """
 
     send: SendId
@@ -56,6 +57,7 @@ class SendFacts:
     secret: bytes = field(repr=False)
     return_path: str = ""
     feedback_sender: str = ""
+    dkim: DkimKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,12 @@ class Frozen:
     _top: bytes
     _subject: Callable[[Scope], str] | None
     _rest: bytes
+    _opening: bytes
     _text: Program
     _between: bytes
     _html: Program
     _end: bytes
+    _signing: Signing | None
 
     def assemble(self, recipient: Recipient) -> Envelope:
         """The message for one recipient.
@@ -98,11 +102,15 @@ class Frozen:
         if self._subject is not None:
             out.append(headers.field("Subject", _prefix(facts) + self._subject(scope)))
         out.append(self._rest)
+        head = len(out)
+        out += (b"\r\n", self._opening)
         made: dict[Fill, bytes] = {}
         splice(self._text, scope, out, made)
         out.append(self._between)
         splice(self._html, scope, out, made)
         out.append(self._end)
+        if self._signing is not None:
+            out.insert(0, self._signing.field(b"".join(out[:head]), out[head + 1 :]))
         return Envelope(self._sender, address.wire, b"".join(out), address.needs_smtputf8)
 
 
@@ -117,6 +125,7 @@ def freeze(compiled: CompiledIssue, facts: SendFacts) -> Frozen:
     boundary = "=_" + keyed(facts.secret, "mailer boundary")(facts.send.encode())[:12].hex()
     part = "Content-Type: text/{}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
     rest = _static_fields(compiled, facts, boundary)
+    text, html = prepare.body(compiled.text), prepare.body(compiled.html)
     if isinstance(subject, str):
         rest = headers.field("Subject", _prefix(facts) + subject) + rest
     return_path = facts.return_path or sender.text
@@ -128,12 +137,22 @@ def freeze(compiled: CompiledIssue, facts: SendFacts) -> Frozen:
         links_named(compiled.subject, compiled.text, compiled.html),
         f"From: {headers.mailbox(name, sender.wire, 6)}\r\n".encode(),
         None if isinstance(subject, str) else subject,
-        rest + f"\r\n--{boundary}\r\n{part.format('plain')}".encode(),
-        prepare.body(compiled.text),
+        rest,
+        f"--{boundary}\r\n{part.format('plain')}".encode(),
+        text,
         f"\r\n--{boundary}\r\n{part.format('html')}".encode(),
-        prepare.body(compiled.html),
+        html,
         f"\r\n--{boundary}--\r\n".encode(),
+        None if facts.dkim is None else _signing(facts.dkim, facts.date, sender, text + html),
     )
+
+
+def _signing(key: DkimKey, date: float, sender: Address, body: Program) -> Signing:
+    if not key.covers(sender.ascii_domain):
+        what = f"'{sender.text}' isn't of {key.domain}, the domain that signs, so DMARC would count it as unsigned"
+        todo = f"Send from an address at {key.domain} or below it, or change [dkim]."
+        raise CompileError(what, where="from", todo=todo)
+    return signing(key, date, static_chunks(body))
 
 
 def _static_fields(compiled: CompiledIssue, facts: SendFacts, boundary: str) -> bytes:
