@@ -9,7 +9,7 @@ from mailer.config import Loaded, secret_key
 from mailer.model.address import parse_address
 from mailer.model.ledger import Send
 from mailer.service.ports import Store
-from mailer.wire.identity import make_message_id
+from mailer.wire.message_id import make_message_id
 
 
 def message_ids(loaded: Loaded, store: Store, send: Send) -> Callable[[int], str]:

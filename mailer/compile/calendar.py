@@ -17,7 +17,7 @@ from mailer.expressions.holiday import holiday_name
 from mailer.expressions.locale import Locale, babel_locale, country_of
 
 _ENTRY = re.compile(r"\s*[-*+]\s+(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})\s*:?\s*(?P<text>.*)")
-_TODO = "Each line of a calendar reads such as: - 2025-06-10: what happens"
+_FORM = "Each line of a calendar reads such as: - 2025-06-10: what happens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def calendar_rows(block: Block, file: str, locale: Locale, day: str, reading: Re
     rows: list[Row] = []
     for node in block.body:
         if not isinstance(node, Prose):
-            raise CompileError("A calendar holds nothing but its list", where=f"{file}:{node.line}", todo=_TODO)
+            raise CompileError("A calendar holds nothing but its list", where=f"{file}:{node.line}", todo=_FORM)
         for number, line in enumerate(node.markdown.split("\n"), node.line):
             if line.strip():
                 rows.append(_row(line, f"{file}:{number}", locale, day, reading))
@@ -48,7 +48,7 @@ def calendar_rows(block: Block, file: str, locale: Locale, day: str, reading: Re
 def _row(line: str, where: str, locale: Locale, day: str, reading: Reading) -> Row:
     found = _ENTRY.fullmatch(line)
     if found is None:
-        raise CompileError(f"'{line.strip()[:60]}' is no day of a calendar", where=where, todo=_TODO)
+        raise CompileError(f"'{line.strip()[:60]}' is no day of a calendar", where=where, todo=_FORM)
     try:
         date = datetime.date.fromisoformat(found.group("date"))
     except ValueError as error:

@@ -24,7 +24,7 @@ from types import TracebackType
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from mailer.wire.identity import split_message_id
+from mailer.wire.message_id import split_message_id
 
 MAX_SIZE = 32 * 1024 * 1024
 """Bytes of the largest message that is taken."""

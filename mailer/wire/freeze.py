@@ -25,9 +25,9 @@ from mailer.model.ledger import Recipient, SendId, SendKind
 from mailer.wire import headers
 from mailer.wire.dkim import DkimKey, Signing, signing, static_chunks
 from mailer.wire.envelope import Envelope
-from mailer.wire.identity import make_message_id
 from mailer.wire.links import Link, LinkMaker
 from mailer.wire.mac import keyed
+from mailer.wire.message_id import make_message_id
 from mailer.wire.pieces import Fill, Preparer, Program, Scope, links_named, splice
 
 TEST_PREFIX: Final = "[Test] "

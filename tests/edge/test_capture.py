@@ -17,7 +17,7 @@ from mailer.smtp.capture import Capture
 from mailer.smtp.connect import connect
 from mailer.smtp.connection import SmtpConnection, Timeouts
 from mailer.wire.envelope import Envelope
-from mailer.wire.identity import make_message_id
+from mailer.wire.message_id import make_message_id
 
 
 def message(position: int = 7, extra: bytes = b"") -> bytes:

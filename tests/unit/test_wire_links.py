@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailer.model.ledger import SendId
-from mailer.wire.identity import is_ours, make_message_id, split_message_id
 from mailer.wire.links import (
     LINKS,
     LinkMaker,
@@ -18,6 +17,7 @@ from mailer.wire.links import (
     read_token,
     share_code,
 )
+from mailer.wire.message_id import is_ours, make_message_id, split_message_id
 
 SECRET = b"a secret of the publisher's"
 
