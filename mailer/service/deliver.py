@@ -242,20 +242,15 @@ class Deliverer:
     def _outcome(self, claim: Recipient, state: RecipientState, event: Event, reply: Reply) -> Outcome:
         return settle(claim, state, event, reply, self._chance.now(), self._retry_after, self._chance.jitter())
 
-    def _write(self, items: Sequence[_Dot | _Release | Outcome]) -> set[_Dot | _Release | Outcome] | None:
-        """Outcomes before dots: a connection is reused before its last outcome is written, and by this order its next
-        dot isn't granted before. So no more rows are dotted, at any moment, than connections are open."""
-        outcomes = [item for item in items if isinstance(item, Outcome)]
-        releases = [item.key for item in items if isinstance(item, _Release)]
-        dots = [item.key for item in items if isinstance(item, _Dot)]
-        ledger, now = self._store.ledger, self._chance.now
-        if outcomes:
-            ledger.settle(outcomes, now())
-        if releases:
-            ledger.release(releases, now())
-        if not dots:
-            return None
-        granted = ledger.dot(dots, now())
+    def _write(self, items: Sequence[_Dot | _Release | Outcome]) -> set[_Dot | _Release | Outcome]:
+        """Outcomes together with dots: a connection is reused before its last outcome is written, and its next dot
+        isn't granted before that. So no more rows are dotted, at any moment, than connections are open."""
+        granted = self._store.ledger.write(
+            self._chance.now(),
+            outcomes=[item for item in items if isinstance(item, Outcome)],
+            releases=[item.key for item in items if isinstance(item, _Release)],
+            dots=[item.key for item in items if isinstance(item, _Dot)],
+        )
         return {item for item in items if not isinstance(item, _Dot) or item.key in granted}
 
     # --- around it ----------------------------------------------------------------------------------------------------

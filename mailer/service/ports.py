@@ -185,19 +185,19 @@ class Ledger(Protocol):
         Those unsubscribed, suppressed or removed become skipped. Nothing for a send that doesn't run.
         """
 
-    def dot(self, claims: Sequence[Key], now: float) -> set[Key]:
-        """The compare-and-set ``claimed → dotted`` of a group, in one commit; gives those that may get their dot.
+    def write(
+        self, now: float, *, outcomes: Sequence[Outcome] = (), releases: Sequence[Key] = (), dots: Sequence[Key] = ()
+    ) -> set[Key]:
+        """What has happened to a group of claims, in one commit; gives those of ``dots`` that may get their dot.
 
-        Granted only while the epoch is the row's, the send runs, and the recipient is neither unsubscribed nor
-        suppressed. A row refused for a pause goes back to pending, for the others to skipped. May be called again with
-        the same claims when the answer to a commit was lost: a row dotted with that very epoch is granted again.
+        ``outcomes`` are recorded, each only if the epoch is still the row's and the move is legal. ``releases`` move
+        claimed → pending, where the epoch is still the row's. ``dots`` is the compare-and-set claimed → dotted: granted
+        only while the epoch is the row's, the send runs, and the recipient is neither unsubscribed nor suppressed. A
+        row refused for a pause goes back to pending, for the others to skipped.
+
+        May be called again with the same when the answer to a commit was lost: nothing is recorded twice, and a row
+        dotted with that very epoch is granted again.
         """
-
-    def settle(self, outcomes: Sequence[Outcome], now: float) -> None:
-        """Records outcomes in one commit, each only if the epoch is still the row's and the move is legal."""
-
-    def release(self, claims: Sequence[Key], now: float) -> None:
-        """claimed → pending, where the epoch is still the row's."""
 
     def held(self, worker: WorkerId) -> set[Key]:
         """What a worker has claimed or dotted and not settled, as SQL knows it."""

@@ -15,8 +15,9 @@ transactions overlap (SQLite has one writer, so there the question doesn't arise
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -107,39 +108,33 @@ class SqlLedger:
             for whom in (_persona(row, known) if row.address_key is not None else person(row, row.referrals),)
         ]
 
-    def dot(self, claims: Sequence[Key], now: float) -> set[Key]:
+    def write(
+        self, now: float, *, outcomes: Sequence[Outcome] = (), releases: Sequence[Key] = (), dots: Sequence[Key] = ()
+    ) -> set[Key]:
         with self._database.write() as connection:
-            keys = self._found(connection, (send for send, _, _ in claims))
-            rows = sorted((keys[send], position, epoch) for send, position, epoch in claims if send in keys)
-            if not rows:
-                return set()
+            sends = {one.send for one in outcomes} | {send for send, _, _ in (*releases, *dots)}
+            keys = {send: key for send in sends if (key := self._keys.find(connection, send)) is not None}
             self._database.lock_shared(connection, Lock.SEND, keys.values())
-            values = {"claims": json.dumps(rows), "now": now}
-            granted = {tuple(row) for row in connection.execute(self._dot, values)}
-            if len(granted) < len(rows):
-                # What is still claimed was refused: for the person's sake, or because the send doesn't run.
-                values = {"claims": json.dumps([row for row in rows if row not in granted]), "now": now}
-                connection.execute(self._skip_unwanted, values)
-                connection.execute(self._release, values)
-            names = {key: send for send, key in keys.items()}
+            if settled := [_values(keys[one.send], one, now) for one in outcomes if one.send in keys]:
+                settled.sort(key=itemgetter(0, 1, 2))
+                connection.execute(self._settle, {"outcomes": json.dumps(settled), "now": now})
+            if released := _rows(keys, releases):
+                connection.execute(self._release, {"claims": json.dumps(released), "now": now})
+            if wanted := _rows(keys, dots):
+                return self._dotted(connection, keys, wanted, now)
+        return set()
+
+    def _dotted(
+        self, connection: Connection, keys: Mapping[SendId, int], wanted: Sequence[_Row], now: float
+    ) -> set[Key]:
+        granted = {tuple(row) for row in connection.execute(self._dot, {"claims": json.dumps(wanted), "now": now})}
+        if len(granted) < len(wanted):
+            # What is still claimed was refused: for the person's sake, or because the send doesn't run.
+            values = {"claims": json.dumps([row for row in wanted if row not in granted]), "now": now}
+            connection.execute(self._skip_unwanted, values)
+            connection.execute(self._release, values)
+        names = {key: send for send, key in keys.items()}
         return {(names[key], position, epoch) for key, position, epoch in granted}
-
-    def settle(self, outcomes: Sequence[Outcome], now: float) -> None:
-        with self._database.write() as connection:
-            keys = self._found(connection, (outcome.send for outcome in outcomes))
-            ordered = sorted(outcomes, key=lambda one: (one.send, one.position))
-            rows = [_values(keys[one.send], one, now) for one in ordered if one.send in keys]
-            if rows:
-                self._database.lock_shared(connection, Lock.SEND, keys.values())
-                connection.execute(self._settle, {"outcomes": json.dumps(rows), "now": now})
-
-    def release(self, claims: Sequence[Key], now: float) -> None:
-        with self._database.write() as connection:
-            keys = self._found(connection, (send for send, _, _ in claims))
-            rows = sorted((keys[send], position, epoch) for send, position, epoch in claims if send in keys)
-            if rows:
-                self._database.lock_shared(connection, Lock.SEND, keys.values())
-                connection.execute(self._release, {"claims": json.dumps(rows), "now": now})
 
     def held(self, worker: WorkerId) -> set[Key]:
         return self._recovery.held(worker)
@@ -161,8 +156,13 @@ class SqlLedger:
                 ).all()
             ]
 
-    def _found(self, connection: Connection, sends: Iterable[SendId]) -> dict[SendId, int]:
-        return {send: key for send in set(sends) if (key := self._keys.find(connection, send)) is not None}
+
+_Row = tuple[int, int, int]
+
+
+def _rows(keys: Mapping[SendId, int], claims: Iterable[Key]) -> list[_Row]:
+    """The claims by their sends' keys, in the one order that keeps two groups from waiting for each other."""
+    return sorted((keys[send], position, epoch) for send, position, epoch in claims if send in keys)
 
 
 def _values(key: int, outcome: Outcome, now: float) -> tuple[object, ...]:

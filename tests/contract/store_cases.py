@@ -57,13 +57,13 @@ def outcome(key: Key, state: RecipientState, reply: Reply = OK, due: float | Non
 
 def settle(store: SqlStore, claims: Sequence[Key], state: RecipientState, reply: Reply = OK, now: float = NOW) -> None:
     due = now + 60 if state is RecipientState.DEFERRED else None
-    store.ledger.settle([outcome(key, state, reply, due) for key in claims], now)
+    store.ledger.write(now, outcomes=[outcome(key, state, reply, due) for key in claims])
 
 
 def dotted(store: SqlStore, send: SendId, limit: int = 1000, worker: WorkerId = W1, now: float = NOW) -> list[Key]:
     """Claims and dots; gives the claims."""
     claims = keys(claim(store, send, limit, worker, now))
-    assert store.ledger.dot(claims, now) == set(claims)
+    assert store.ledger.write(now, dots=claims) == set(claims)
     return claims
 
 

@@ -114,7 +114,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(picks=st.lists(st.integers(0, 12), min_size=1, max_size=5))
     def dot(self, picks: list[int]) -> None:
         chosen = self.chosen(picks)
-        granted = self.store.ledger.dot(sorted(chosen), self.now)
+        granted = self.store.ledger.write(self.now, dots=sorted(chosen))
         for key in chosen:
             row = self.rows[key[1] - 1]
             mine = row.epoch == key[2]
@@ -128,7 +128,7 @@ class LedgerMachine(RuleBasedStateMachine):
         chosen = sorted(self.chosen(picks))
         due = self.now + 60 if to is S.DEFERRED else None
         reply = REPLIES.get(to, Reply(0))
-        self.store.ledger.settle([outcome(key, to, reply, due) for key in chosen], self.now)
+        self.store.ledger.write(self.now, outcomes=[outcome(key, to, reply, due) for key in chosen])
         for _, position, epoch in chosen:
             row = self.rows[position - 1]
             event = next((event for event, end in MOVES[row.state].items() if end is to), None)

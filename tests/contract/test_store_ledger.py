@@ -83,21 +83,21 @@ def test_dot_needs_the_epoch(store: SqlStore) -> None:
     """A claim that was given back and taken again grants a dot to its last holder alone."""
     send = started(store, "a").id
     old = keys(claim(store, send))
-    store.ledger.release(old, NOW)
+    store.ledger.write(NOW, releases=old)
     new = keys(claim(store, send, worker=W2))
-    assert store.ledger.dot(old, NOW) == set()
-    store.ledger.release(old, NOW)
+    assert store.ledger.write(NOW, dots=old) == set()
+    store.ledger.write(NOW, releases=old)
     assert counts(store, send) == {"claimed": 1}
-    assert store.ledger.dot(new, NOW) == set(new)
+    assert store.ledger.write(NOW, dots=new) == set(new)
 
 
 def test_dot_of_an_old_and_a_new_claim(store: SqlStore) -> None:
     """Of two claims of one row in one group, only the one that holds is granted."""
     send = started(store, "a").id
     old = keys(claim(store, send))
-    store.ledger.release(old, NOW)
+    store.ledger.write(NOW, releases=old)
     new = keys(claim(store, send))
-    assert store.ledger.dot(old + new, NOW) == set(new)
+    assert store.ledger.write(NOW, dots=old + new) == set(new)
 
 
 def test_dot_again(store: SqlStore) -> None:
@@ -106,9 +106,9 @@ def test_dot_again(store: SqlStore) -> None:
     claims = dotted(store, send)
     store.sends.pause(send, "", NOW)
     store.subscribers.unsubscribe(ident(store, "a"), NOW)
-    assert store.ledger.dot(claims, NOW) == set(claims)
+    assert store.ledger.write(NOW, dots=claims) == set(claims)
     settle(store, claims[:1], S.SENT)
-    assert store.ledger.dot(claims, NOW) == {claims[1]}
+    assert store.ledger.write(NOW, dots=claims) == {claims[1]}
 
 
 def test_dot_of_several_sends(store: SqlStore) -> None:
@@ -117,7 +117,7 @@ def test_dot_of_several_sends(store: SqlStore) -> None:
     two = started(store, slug="kw25").id
     claims = keys(claim(store, one)) + keys(claim(store, two))
     store.sends.pause(one, "", NOW)
-    assert store.ledger.dot([*claims, (SendId("none"), 1, 1)], NOW) == set(claims[2:])
+    assert store.ledger.write(NOW, dots=[*claims, (SendId("none"), 1, 1)]) == set(claims[2:])
     assert counts(store, one) == {"pending": 2}
 
 
@@ -129,15 +129,15 @@ def test_dot_refused_for_the_person(store: SqlStore) -> None:
         connection.exec_driver_sql("UPDATE subscribers SET status = 'unsubscribed' WHERE email_key < 'b'")
         connection.exec_driver_sql("DELETE FROM subscribers WHERE email_key = 'b@example.com'")
         connection.exec_driver_sql("INSERT INTO suppressions VALUES ('c@example.com', 'bounced', 'test', 0)")
-    assert store.ledger.dot(claims, NOW) == {claims[3]}
+    assert store.ledger.write(NOW, dots=claims) == {claims[3]}
     assert states(store, send) == ["skipped", "skipped", "skipped", "dotted"]
 
 
 def test_empty_groups(store: SqlStore) -> None:
     """Nothing given, nothing done."""
-    assert store.ledger.dot([], NOW) == set()
-    store.ledger.settle([], NOW)
-    store.ledger.release([], NOW)
+    assert store.ledger.write(NOW, dots=[]) == set()
+    store.ledger.write(NOW, outcomes=[])
+    store.ledger.write(NOW, releases=[])
 
 
 @pytest.mark.parametrize("source", [S.PENDING, S.CLAIMED, S.DOTTED, S.SENT, S.FAILED, S.IN_DOUBT, S.SKIPPED])
@@ -149,7 +149,7 @@ def test_settle_moves_by_the_table(store: SqlStore, source: S, target: S) -> Non
     if source is not S.PENDING:
         (key,) = keys(claim(store, send))
     if source not in (S.PENDING, S.CLAIMED, S.SKIPPED):
-        store.ledger.dot([key], NOW)
+        store.ledger.write(NOW, dots=[key])
     if source in (S.SENT, S.FAILED, S.IN_DOUBT, S.SKIPPED):
         settle(store, [key], source)
     assert states(store, send) == [source]
@@ -162,7 +162,7 @@ def test_settle_needs_the_epoch(store: SqlStore) -> None:
     """The outcome of a claim that is another's now changes nothing."""
     send = started(store, "a").id
     old = keys(claim(store, send))
-    store.ledger.release(old, NOW)
+    store.ledger.write(NOW, releases=old)
     dotted(store, send, worker=W2)
     settle(store, old, S.FAILED)
     assert counts(store, send) == {"dotted": 1}
@@ -171,17 +171,17 @@ def test_settle_needs_the_epoch(store: SqlStore) -> None:
 def test_attempts(store: SqlStore) -> None:
     """Tries that reached the relay count: dots and its refusals, not a release, and not what no relay said."""
     send = started(store, *"abcd").id
-    store.ledger.release(keys(claim(store, send)), NOW)
+    store.ledger.write(NOW, releases=keys(claim(store, send)))
     a, b, c, d = keys(claim(store, send))
-    store.ledger.dot([a, b], NOW)
-    store.ledger.settle(
-        [
+    store.ledger.write(NOW, dots=[a, b])
+    store.ledger.write(
+        NOW,
+        outcomes=[
             outcome(a, S.SENT),
             outcome(b, S.IN_DOUBT),
             outcome(c, S.FAILED, Reply(550)),
             outcome(d, S.FAILED, Reply(0, "", "no message")),
         ],
-        NOW,
     )
     settle(store, [b], S.SENT)
     assert [row.attempts for row in store.sends.recipients(send, None)] == [1, 1, 1, 0]
@@ -224,11 +224,11 @@ def test_reap(store: SqlStore) -> None:
     assert store.workers.beat(W1, NOW + 21) is False
     assert store.workers.beat(W2, NOW + 21) is True
     assert counts(store, send) == {"in_doubt": 2, "pending": 2, "claimed": 1}
-    assert store.ledger.dot(claims, NOW) == set()
+    assert store.ledger.write(NOW, dots=claims) == set()
     assert claim(store, send, worker=W1) == []
     settle(store, flying[:1], S.SENT)
     assert counts(store, send) == {"in_doubt": 1, "sent": 1, "pending": 2, "claimed": 1}
-    assert store.ledger.dot(others, NOW) == set(others)
+    assert store.ledger.write(NOW, dots=others) == set(others)
     assert [row.attempts for row in store.sends.recipients(send, S.IN_DOUBT)] == [1]
 
 
@@ -265,11 +265,11 @@ def test_unfinished(store: SqlStore) -> None:
     ]
     settle(store, dotted(store, send, limit=20), S.SENT)
     first, second, third, *_ = keys(claim(store, send, limit=10))
-    store.ledger.release([second], NOW)
+    store.ledger.write(NOW, releases=[second])
     settle(store, [third], S.DEFERRED, Reply(451))
     assert [(b.first, b.round) for b in store.ledger.unfinished(NOW, 10)] == [(21, "0.1"), (31, "0.0"), (41, "0.0")]
     (again,) = claim(store, send, limit=1)
-    store.ledger.release(keys([again]), NOW)
+    store.ledger.write(NOW, releases=keys([again]))
     assert [(b.first, b.round) for b in store.ledger.unfinished(NOW, 10)] == [(21, "0.2"), (31, "0.0"), (41, "0.0")]
     assert first
 

@@ -59,7 +59,7 @@ def dots_until(
     def dotting() -> None:
         for start in range(0, len(claims), size):
             late = stopped.is_set()
-            (after if late else before).update(store.ledger.dot(claims[start : start + size], NOW))
+            (after if late else before).update(store.ledger.write(NOW, dots=claims[start : start + size]))
 
     def stopping() -> None:
         time.sleep(0.01)
@@ -132,7 +132,7 @@ def test_dot_takes_the_lock_that_pause_takes(postgres_url: str) -> None:
             with store.database.write() as connection:
                 store.database.lock(connection, Lock.SEND, [send.key])
                 connection.execute(text("UPDATE sends SET state = 'paused'"))
-                dotting: Future[Any] = pool.submit(store.ledger.dot, claims, NOW)
+                dotting: Future[Any] = pool.submit(store.ledger.write, NOW, dots=claims)
                 time.sleep(0.3)
                 assert not dotting.done()
             assert dotting.result(10) == set()
@@ -186,7 +186,7 @@ def test_zombie_dots(store: SqlStore) -> None:
         store.workers.register(zombie, "host", 1, NOW - 100)
         send = started(store, slug=f"kw{number}").id
         claims = keys(claim(store, send, worker=zombie))
-        calls = [lambda c=claims[i : i + 6]: store.ledger.dot(c, NOW) for i in range(0, 60, 6)]
+        calls = [lambda c=claims[i : i + 6]: store.ledger.write(NOW, dots=c) for i in range(0, 60, 6)]
         answers = at_once(*calls, lambda: store.ledger.reap(NOW, 20))
         assert not [answer for answer in answers if isinstance(answer, Exception)], answers
         granted = set().union(*answers[:-1])
@@ -235,7 +235,7 @@ def test_status_adds_up_under_way(store: SqlStore) -> None:
     def work() -> None:
         try:
             while rows := claim(store, send, limit=9):
-                settle(store, list(store.ledger.dot(keys(rows), NOW)), S.SENT)
+                settle(store, list(store.ledger.write(NOW, dots=keys(rows))), S.SENT)
         finally:
             done.set()
 

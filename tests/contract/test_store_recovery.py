@@ -29,9 +29,9 @@ def test_held(store: SqlStore, send: Send) -> None:
     keys = [(send.id, claim.position, claim.epoch) for claim in claims]
     assert store.ledger.held(ONE) == set(keys)
     assert store.ledger.held(TWO) == set()
-    store.ledger.dot(keys[:2], 1002.0)
-    store.ledger.settle([Outcome(*keys[0], RecipientState.SENT, Reply(250))], 1003.0)
-    store.ledger.release(keys[3:], 1004.0)
+    store.ledger.write(1002.0, dots=keys[:2])
+    store.ledger.write(1003.0, outcomes=[Outcome(*keys[0], RecipientState.SENT, Reply(250))])
+    store.ledger.write(1004.0, releases=keys[3:])
     assert store.ledger.held(ONE) == {keys[1], keys[2]}
 
 

@@ -182,7 +182,7 @@ def test_test_send_and_suppression(store: SqlStore) -> None:
     send = store.sends.create_test(new(kind=SendKind.TEST), to, NOW).id
     claims = keys(claim(store, send))
     store.suppressions.add("y@example.org", "bounced", "test", NOW)
-    assert store.ledger.dot(claims, NOW) == {claims[1]}
+    assert store.ledger.write(NOW, dots=claims) == {claims[1]}
     assert states(store, send) == ["skipped", "skipped", "dotted"]
 
 
@@ -240,7 +240,7 @@ def test_pause_and_resume(store: SqlStore) -> None:
     assert store.sends.pause(send, "because", NOW).state is SendState.PAUSED
     assert store.sends.pause(send, "again", NOW).reason == "because"
     assert counts(store, send) == {"dotted": 1, "pending": 2}
-    assert store.ledger.dot(claims, NOW) == set()
+    assert store.ledger.write(NOW, dots=claims) == set()
     assert claim(store, send) == []
     assert store.sends.resume(send, NOW).state is SendState.RUNNING
     assert store.sends.resume(send, NOW).state is SendState.RUNNING
@@ -277,7 +277,7 @@ def test_cancel(store: SqlStore) -> None:
     assert store.sends.cancel(send, NOW).state is SendState.CANCELLED
     assert store.sends.cancel(send, NOW + 5).finished_at == NOW
     assert counts(store, send) == {"skipped": 3, "dotted": 1}
-    assert store.ledger.dot(claims, NOW) == set()
+    assert store.ledger.write(NOW, dots=claims) == set()
     settle(store, flying, S.DEFERRED, Reply(451))
     store.sends.finish(NOW)
     assert counts(store, send) == {"skipped": 4}
@@ -360,7 +360,7 @@ def test_status(store: SqlStore) -> None:
     one, two, three, four, five = dotted(store, send, limit=5)
     settle(store, [one], S.SENT)
     settle(store, [two], S.FAILED, Reply(550))
-    store.ledger.settle([], NOW)
+    store.ledger.write(NOW, outcomes=[])
     settle(store, [three], S.DEFERRED, Reply(451), now=NOW + 5)
     settle(store, [four], S.DEFERRED, Reply(451), now=NOW + 1)
     settle(store, [five], S.IN_DOUBT)

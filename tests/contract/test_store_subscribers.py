@@ -138,7 +138,7 @@ def test_unsubscribe_skips_waiting(store: SqlStore) -> None:
     store.subscribers.unsubscribe(ident(store, "a"), NOW)
     store.subscribers.unsubscribe(ident(store, "b"), NOW)
     assert counts(store, send) == {"skipped": 2}
-    assert store.ledger.dot(claims, NOW) == set()
+    assert store.ledger.write(NOW, dots=claims) == set()
 
 
 def test_leaders(store: SqlStore) -> None:
@@ -200,7 +200,7 @@ def test_suppression_skips_running(store: SqlStore) -> None:
     send = started(store, "a", "b").id
     claims = keys(claim(store, send))
     store.suppressions.add("a@example.com", "bounced", "test", NOW)
-    assert store.ledger.dot(claims, NOW) == {claims[1]}
+    assert store.ledger.write(NOW, dots=claims) == {claims[1]}
     assert counts(store, send) == {"skipped": 1, "dotted": 1}
 
 

@@ -81,8 +81,8 @@ def work(ends: Sequence[RecipientState] = (), trouble: str = "") -> SqlStore:
     for end in ends:
         (claim,) = store.ledger.claim(SendId("issue-1"), 1, 9, worker, 1, now)
         key = (claim.send, claim.position, claim.epoch)
-        assert store.ledger.dot([key], now) == {key}
-        store.ledger.settle([Outcome(*key, end, Reply(250))], now)
+        assert store.ledger.write(now, dots=[key]) == {key}
+        store.ledger.write(now, outcomes=[Outcome(*key, end, Reply(250))])
     store.sends.finish(now)
     return store
 

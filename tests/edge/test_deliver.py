@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -279,16 +280,16 @@ async def test_cancelled_job(bench: Bench) -> None:
     assert len(bench.server.recipients) == 10
 
 
-@pytest.mark.parametrize("step", ["claim", "dot", "settle"])
+@pytest.mark.parametrize("step", ["claim", "write"])
 async def test_database_away(bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """While the database refuses a step, the worker waits and goes on; nobody is lost and nobody gets it twice."""
     ledger = type(bench.store.ledger)
     real, refusals = getattr(ledger, step), itertools.count()
 
-    def sometimes(self: object, *arguments: object) -> object:
+    def sometimes(self: object, *arguments: object, **named: object) -> object:
         if next(refusals) % 3 < 2:
             raise StoreUnavailable("the disk is full")
-        return real(self, *arguments)
+        return real(self, *arguments, **named)
 
     monkeypatch.setattr(ledger, step, sometimes)
     async with bench.deliverer() as deliverer:
@@ -298,16 +299,16 @@ async def test_database_away(bench: Bench, monkeypatch: pytest.MonkeyPatch, step
     assert next(refusals) > 3
 
 
-@pytest.mark.parametrize("step", ["claim", "dot", "settle"])
-async def test_answer_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+@pytest.mark.parametrize(("step", "which"), [("claim", 0), ("write", 0), ("write", 1), ("write", 2)])
+async def test_answer_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str, which: int) -> None:
     """A commit whose answer was lost harms nobody: it is asked for again, or what it claimed goes back by itself."""
     monkeypatch.setattr(module, "BEAT", 0.05)
     ledger = type(bench.store.ledger)
     real, answers = getattr(ledger, step), itertools.count()
 
-    def lose(self: object, *arguments: object) -> object:
-        answer = real(self, *arguments)
-        if not next(answers):
+    def lose(self: object, *arguments: object, **named: object) -> object:
+        answer = real(self, *arguments, **named)
+        if next(answers) == which:
             raise StoreUnavailable("the connection was lost during COMMIT")
         return answer
 
@@ -351,16 +352,16 @@ async def test_no_message_for_anybody(bench: Bench) -> None:
 async def test_stopped_with_a_dot_in_hand(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that was stopped between the grant and the dot, for longer than its lease, sends no dot."""
     ledger, slept = type(bench.store.ledger), itertools.count()
-    real = ledger.dot
+    real = ledger.write
 
-    def granted_then_stopped(self: SqlLedger, claims: Sequence[Key], now: float) -> set[Key]:
-        granted = real(self, claims, now)
-        if not next(slept):
+    def granted_then_stopped(self: SqlLedger, now: float, *, dots: Sequence[Key], **others: Sequence[Any]) -> set[Key]:
+        granted = real(self, now, dots=dots, **others)
+        if dots and not next(slept):
             bench.ahead += 100.0
             assert self.reap(time.time() + 100, 20.0)[1] == len(granted) > 0
         return granted
 
-    monkeypatch.setattr(ledger, "dot", granted_then_stopped)
+    monkeypatch.setattr(ledger, "write", granted_then_stopped)
     async with bench.deliverer() as deliverer:
         await deliverer.deliver(bench.send.id, 1, 10)
     doubted = bench.states()["in_doubt"]

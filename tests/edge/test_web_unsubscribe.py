@@ -183,7 +183,7 @@ def test_between_claim_and_dot(site: Site) -> None:
     claims = site.store.ledger.claim(site.send.id, 1, 500, worker, 10, now)
     assert [claim.email for claim in claims] == [EMAIL]
     assert site.post().status == 200
-    assert site.store.ledger.dot([(site.send.id, claim.position, claim.epoch) for claim in claims], now) == set()
+    assert site.store.ledger.write(now, dots=[(site.send.id, claim.position, claim.epoch) for claim in claims]) == set()
     assert site.store.sends.status(site.send.id, now).counts[RecipientState.SKIPPED] == 1
 
 
