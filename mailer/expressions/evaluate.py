@@ -46,7 +46,9 @@ def evaluator(source: str, locale: Locale, *, strict: bool = False) -> Evaluator
 def _lookup(root: str, name: str) -> Evaluator:
     def look(values: Mapping[str, object]) -> object:
         owner = values.get(root)
-        return owner.value(name) if type(owner) is Subscriber else member(owner, name)
+        if type(owner) is Subscriber:
+            return owner.value(name)
+        return owner.get(name, "") if type(owner) is dict else member(owner, name)
 
     return look
 

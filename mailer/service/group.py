@@ -31,13 +31,13 @@ class Group(Generic[T]):
         self._waiting: list[tuple[T, asyncio.Future[bool]]] = []
         self._writer: asyncio.Task[None] | None = None
 
-    async def submit(self, item: T) -> bool:
-        """Waits until the item is written; True when it was granted."""
+    def submit(self, item: T) -> asyncio.Future[bool]:
+        """Done when the item is written; True when it was granted."""
         written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, written))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_all())
-        return await written
+        return written
 
     async def _write_all(self) -> None:
         while self._waiting:

@@ -65,13 +65,23 @@ class SmtpConnection:
         self._sized = "size" in extensions
         self._phase = _Phase.READY
         self._session = Session(transport, where)
+        self._loop = asyncio.get_running_loop()
         self.offered = 0
+        self._lent_until = self._lent_offers = 0.0
         transport.set_protocol(self._session)
 
     @property
     def usable(self) -> bool:
         """Whether another transaction may begin."""
         return self._phase in (_Phase.READY, _Phase.STALE) and self._session.quiet
+
+    def lend(self, until: float, offers: int) -> None:
+        """Says how long, by the loop's clock, and up to how many transactions in all ``again`` may allow another."""
+        self._lent_until, self._lent_offers = until, offers
+
+    def again(self) -> bool:
+        """See ``mailer.service.ports.Connection``."""
+        return self.offered < self._lent_offers and self._loop.time() < self._lent_until and self.usable
 
     async def offer(self, envelope: Envelope) -> Refused | None:
         """MAIL, RCPT, DATA and the body without its final dot; see ``mailer.service.ports.Connection``."""
@@ -106,7 +116,8 @@ class SmtpConnection:
         except BaseException:
             self.drop()
             raise
-        self._phase = _Phase.READY
+        # After a refusal Postfix, for one, keeps the transaction open.
+        self._phase = _Phase.READY if reply.code < 400 else _Phase.STALE
         return reply
 
     def drop(self) -> None:
@@ -156,6 +167,7 @@ class SmtpConnection:
             await self._reset()
         else:
             self._session.send(mail + rcpt + b"DATA\r\n", 3)
+        await self._session.gather(3, self._timeouts.data)
         refused = _refusal("mail", await self._answer(self._timeouts.mail, "MAIL"))
         try:
             rcpt_refused = _refusal("rcpt", await self._answer(self._timeouts.rcpt, "RCPT"))

@@ -18,6 +18,10 @@ from mailer.smtp.connect import connect, tls_context
 from mailer.smtp.connection import SmtpConnection, Timeouts
 from mailer.smtp.lane import Lane
 
+HOLD = 1.0
+"""Seconds for which a borrower may go on with a connection; then whoever waits for one, or a better relay, has its
+turn."""
+
 IDLE = 30.0
 """Seconds after which a connection that nobody needed is closed."""
 
@@ -28,9 +32,11 @@ Grant = tuple[Lane, SmtpConnection | None]
 class RelayPool:
     """Connections to ``relays``; implements ``mailer.service.ports.Relays``. Belongs to one event loop."""
 
-    def __init__(self, relays: Sequence[Relay], timeouts: Timeouts | None = None, *, idle: float = IDLE) -> None:
+    def __init__(
+        self, relays: Sequence[Relay], timeouts: Timeouts | None = None, *, idle: float = IDLE, hold: float = HOLD
+    ) -> None:
         self._lanes = [Lane(relay) for relay in sorted(relays, key=lambda relay: relay.priority)]
-        self._timeouts, self._idle = timeouts or Timeouts(), idle
+        self._timeouts, self._idle, self._hold = timeouts or Timeouts(), idle, hold
         self._waiters: deque[asyncio.Future[Grant]] = deque()
         self._closing: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.TimerHandle | None = None
@@ -41,6 +47,7 @@ class RelayPool:
     async def connection(self) -> AsyncIterator[SmtpConnection]:
         """Lends a connection; see the port. Raises ``RelayError`` when no relay can be reached right now."""
         lane, connection = await self._borrow()
+        connection.lend(_now() + self._hold, lane.relay.messages_per_connection)
         try:
             yield connection
         except BaseException:

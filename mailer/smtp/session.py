@@ -9,6 +9,9 @@ from mailer.errors import RelayError
 from mailer.model.ledger import Reply
 from mailer.wire.replies import ProtocolError, ReplyParser
 
+LOOK = 5.0
+"""Seconds after which, at the latest, somebody looks whether a wait has lasted too long."""
+
 
 class NoAnswer(RelayError):
     """The relay kept silent for longer than a phase may take."""
@@ -25,7 +28,11 @@ class Session(asyncio.Protocol):
         self._parser = ReplyParser()
         self._replies: deque[Reply] = deque()
         self._expected = 0
+        self._wanted = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._deadline = 0.0
+        self._complaint = ""
+        self._timer: asyncio.TimerHandle | None = None
         self._paused = False
         self._loop = asyncio.get_running_loop()
         self.closed = asyncio.Event()
@@ -49,8 +56,17 @@ class Session(asyncio.Protocol):
     async def reply(self, timeout: float, waiting_for: str) -> Reply:  # noqa: ASYNC109
         """The next reply, within ``timeout`` seconds. Raises ``RelayError``."""
         while not self._replies:
+            self._wanted = 1
             await self._wait(timeout, f"didn't answer {waiting_for} within {timeout:g} seconds")
         return self._replies.popleft()
+
+    async def gather(self, count: int, seconds: float) -> None:
+        """Waits until ``count`` replies are there: one wake-up for a group of commands. Comes back without them when
+        the session has ended, or after ``seconds``; ``reply`` then says what is missing."""
+        until = self._loop.time() + seconds
+        while len(self._replies) < count and self.broken is None and self._loop.time() < until:
+            self._wanted = count
+            await self._wait(seconds, "")
 
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109
         """Waits until the relay has taken most of what was written; ``timeout`` seconds at most."""
@@ -77,7 +93,12 @@ class Session(asyncio.Protocol):
             replies = self._parser.feed(data)
             for reply in replies:
                 if reply.code == 421:
-                    self._end(RelayError(f"the relay closes the session: 421 {reply.text}", where=self._where))
+                    self._end(
+                        RelayError(
+                            f"the relay closes the session: 421 {reply.status} {reply.text}".replace("  ", " "),
+                            where=self._where,
+                        )
+                    )
                 self._expected -= 1
                 self._replies.append(reply)
                 if self._expected < 0:
@@ -85,7 +106,7 @@ class Session(asyncio.Protocol):
         except ProtocolError as error:
             self._end(ProtocolError(error.what, where=self._where))
             self._transport.abort()
-        if self._replies:
+        if len(self._replies) >= self._wanted:
             self._wake()
 
     def eof_received(self) -> None:
@@ -94,6 +115,8 @@ class Session(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         reason = f": {exc}" if exc else ""
         self._end(RelayError(f"the connection was lost{reason}", where=self._where))
+        if self._timer is not None:
+            self._timer.cancel()
         self.closed.set()
 
     def pause_writing(self) -> None:
@@ -115,15 +138,35 @@ class Session(asyncio.Protocol):
             self._waiter.set_result(None)
 
     async def _wait(self, timeout: float, complaint: str) -> None:  # noqa: ASYNC109
+        """Until something has happened. ``complaint``: what to say of a relay that let the time run out; without one,
+        that isn't held against it."""
         self.check()
+        now = self._loop.time()
+        self._deadline, self._complaint = now + timeout, complaint
+        # One timer looks after many waits: setting one for each costs more than all else in here.
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._set_timer(now)
         waiter = self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(timeout, self._give_up, complaint)
         try:
             await waiter
         finally:
-            timer.cancel()
             self._waiter = None
 
-    def _give_up(self, complaint: str) -> None:
-        self._end(NoAnswer(f"the relay {complaint}", where=self._where))
+    def _set_timer(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(min(self._deadline, now + LOOK), self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._waiter is None or self.broken is not None:
+            return
+        now = self._loop.time()
+        if now < self._deadline:
+            self._set_timer(now)
+            return
+        if not self._complaint:
+            self._wake()
+            return
+        self._end(NoAnswer(f"the relay {self._complaint}", where=self._where))
         self._transport.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from mailer.errors import RelayError
 from mailer.model.ledger import Reply
@@ -15,6 +16,7 @@ MAX_LINES = 200
 
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)")
+_SINGLE = re.compile(rb"[2-5][0-9]{2} [^\r]{0,200}\r")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\s]+")
 
 
@@ -37,7 +39,8 @@ class ReplyParser:
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         replies = []
         for line in lines:
-            reply = self._take(line.removesuffix(b"\r"))
+            reply = _single(line) if not self._lines else None
+            reply = reply or self._take(line.removesuffix(b"\r"))
             if reply is not None:
                 replies.append(reply)
         if len(self._buffer) > MAX_LINE:
@@ -62,6 +65,12 @@ class ReplyParser:
         reply = make_reply(int(code), [text.decode("utf-8", "replace") for text in self._lines])
         self._lines = []
         return reply
+
+
+@lru_cache(maxsize=256)
+def _single(line: bytes) -> Reply | None:
+    """The reply of one whole line of the usual kind: most are the same for every message of a session."""
+    return make_reply(int(line[:3]), [line[4:-1].decode("utf-8", "replace")]) if _SINGLE.fullmatch(line) else None
 
 
 def make_reply(code: int, lines: list[str]) -> Reply:

@@ -36,9 +36,9 @@ async def test_gathers_while_writing(thread: ThreadPoolExecutor) -> None:
         assert go_on.wait(5)
 
     writer: Group[int] = Group(write, thread)
-    one = asyncio.create_task(writer.submit(1))
+    one = writer.submit(1)
     await asyncio.to_thread(first_runs.wait, 5)
-    rest = [asyncio.create_task(writer.submit(n)) for n in range(2, 9)]
+    rest = [writer.submit(n) for n in range(2, 9)]
     await asyncio.sleep(0)
     go_on.set()
     assert await asyncio.gather(one, *rest) == [True] * 8
@@ -94,7 +94,7 @@ async def test_cancelled_caller(thread: ThreadPoolExecutor) -> None:
     """A caller that is cancelled takes nothing from the others of its group."""
     seen: list[int] = []
     writer: Group[int] = Group(seen.extend, thread)
-    tasks = [asyncio.create_task(writer.submit(n)) for n in range(3)]
+    tasks = [writer.submit(n) for n in range(3)]
     await asyncio.sleep(0)
     tasks[1].cancel()
     first, cancelled, last = await asyncio.gather(*tasks, return_exceptions=True)
