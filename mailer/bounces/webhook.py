@@ -1,0 +1,55 @@
+"""Any provider's webhook: what a request says, and whether the provider sent it.
+
+Neither does I/O. Bodies, nesting and numbers of events are bounded, and only ``WebhookError`` leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from mailer.bounces.errors import UnknownProvider
+from mailer.bounces.event import Event
+from mailer.bounces.providers import PROVIDERS, Provider
+from mailer.bounces.request import Request, Section, read_section, unpack
+from mailer.errors import nearest
+
+
+def parse_webhook(provider: str, headers: Mapping[str, str], body: bytes | str) -> list[Event]:
+    """The events of a request, in its order; none for a probe. Verifies nothing and needs no secret.
+
+    Header names may be in any case. What the provider's module doesn't know is an event of type ``unknown``. Raises
+    ``UnknownProvider``, ``WebhookMalformed``, ``WebhookTooLarge``.
+    """
+    module = _module(provider)
+    lower, data = unpack(headers, body)
+    return module.parse(Request(lower, data))
+
+
+def verify_webhook(
+    provider: str,
+    headers: Mapping[str, str],
+    body: bytes | str,
+    settings: Section,
+    now: float | datetime,
+    *,
+    url: str = "",
+    certificates: Mapping[str, bytes] | None = None,
+) -> None:
+    """Return if the provider sent this request; raise ``WebhookRefused`` if that isn't proven.
+
+    ``settings``: the provider's section of the configuration. ``now``: Unix seconds, or a datetime with a zone.
+    ``url``: where the request arrived (Mandrill signs it). ``certificates``: PEM by URL. Also raises
+    ``CertificateNeeded`` (fetch it and call again), ``UnknownProvider``, ``WebhookMalformed``, ``WebhookTooLarge``.
+    """
+    module = _module(provider)
+    lower, data = unpack(headers, body)
+    clock = now.timestamp() if isinstance(now, datetime) else float(now)
+    module.verify(Request(lower, data, url, certificates or {}), read_section(settings), clock)
+
+
+def _module(provider: str) -> Provider:
+    found = PROVIDERS.get(provider)
+    if found is None:
+        raise UnknownProvider(f"there is no provider {provider[:40]!r}", todo=nearest(provider[:40], sorted(PROVIDERS)))
+    return found
