@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench soak clean
 
 demo: $(VENV)/.installed  ## the whole job on sample data, before your eyes
 	$(BIN)/mailer demo
@@ -19,8 +19,12 @@ check: $(VENV)/.installed-dev  ## style, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-dev  ## a whole send to 10,000, measured and checked from outside
-	$(BIN)/python benchmarks/whole_send.py
+bench: $(VENV)/.installed-dev  ## what a message costs us and others; BENCH='--recipients 2000' for less
+	$(BIN)/python -m benchmarks.whole_send $(BENCH)
+
+soak: $(VENV)/.installed-dev  ## kills everything 500 times in the middle of sends; SOAK='--kills 100' for less
+	@tests/needs
+	$(BIN)/python -m tests.faults.soak $(SOAK)
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -11,7 +11,7 @@ from mailer.expressions.evaluate import evaluator
 from mailer.expressions.locale import Locale
 from mailer.model.compiled import Choice, Escape, Piece, Pieces, Slot
 from mailer.wire.links import LINKS, Link
-from mailer.wire.quoted import encode_chunk, encode_value
+from mailer.wire.quoted import WIDTH, encode_chunk, encode_value
 
 Scope = Mapping[str, object]
 """What an expression may name: ``subscriber`` and ``links``."""
@@ -135,7 +135,15 @@ def _sources(pieces: Pieces) -> Iterator[str]:
 
 
 def _make_fill(evaluate: Evaluate, how: Escape) -> Fill:
-    return lambda scope: encode_value(escape(evaluate(scope), how))
+    may_be_plain = how is not Escape.URL
+
+    def fill(scope: Scope) -> bytes:
+        value = evaluate(scope)
+        if may_be_plain and type(value) is str and value.isalnum() and value.isascii() and len(value) <= WIDTH:
+            return b"=\r\n%b=\r\n" % value.encode("ascii")  # what the two below would make of it: most names
+        return encode_value(escape(value, how))
+
+    return fill
 
 
 def _merged(pieces: Pieces) -> Iterator[Piece]:

@@ -31,6 +31,10 @@ _SHORT = WIDTH // 3
 _FAST = re.compile(rf"(?!\.|From )[ -<>-~]{{1,{WIDTH}}}")
 
 
+_PLAIN = re.compile(r"[ -<>-~]*[!-<>-~]")
+"""Stands for itself, in one line or in several: a URL, most often."""
+
+
 def encode_chunk(text: str, column: int) -> tuple[bytes, int]:
     """A static chunk that begins at ``column`` or left of it; gives its bytes and the column where it ends at most."""
     lines = _lines(text)
@@ -48,6 +52,8 @@ def encode_value(value: str) -> bytes:
         return b"=\r\n%b=\r\n" % value.encode("ascii")
     if not value:
         return b""
+    if _PLAIN.fullmatch(value):
+        return b"=\r\n%b=\r\n" % SOFT_BREAK.join(_wrap(value.encode("ascii"), 0))
     if len(value) <= _SHORT and "\n" not in value and "\r" not in value:
         data = value.encode("utf-8", "replace")
         if len(data) <= _SHORT:
