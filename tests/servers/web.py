@@ -27,7 +27,7 @@ class Answer:
 def serving(app: ASGIApp) -> Iterator[str]:
     """Gives the base URL, without a slash at its end."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False, lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
@@ -37,13 +37,22 @@ def serving(app: ASGIApp) -> Iterator[str]:
         thread.join()
 
 
-def ask(url: str, method: str = "GET", body: bytes | None = None, content_type: str = "") -> Answer:
-    """One request, without cookies, following nothing."""
+def ask(
+    url: str, method: str = "GET", body: bytes | None = None, content_type: str = "", **more: str | list[str]
+) -> Answer:
+    """One request, without cookies, following nothing. ``more`` headers with ``_`` for ``-``; a list is several."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=20)
-    headers = {"Content-Type": content_type} if content_type else {}
+    headers = [("Content-Type", content_type)] if content_type else []
+    for name, values in more.items():
+        headers += [(name.replace("_", "-"), one) for one in ([values] if isinstance(values, str) else values)]
+    if body is not None:
+        headers.append(("Content-Length", str(len(body))))
     try:
-        connection.request(method, parts.path, body, headers)
+        connection.putrequest(method, parts.path)
+        for name, value in headers:
+            connection.putheader(name, value)
+        connection.endheaders(body)
         response = connection.getresponse()
         return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read().decode())
     finally:
