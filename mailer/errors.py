@@ -58,6 +58,10 @@ class RelayError(MailerError):
     """A relay can't be used: down, login refused, certificate wrong. It is nobody's bounce."""
 
 
+class MailboxError(MailerError):
+    """A mailbox can't be read: there is none, the login is refused, the certificate is wrong."""
+
+
 class SendError(MailerError):
     """A send can't be started, found or changed as asked."""
 

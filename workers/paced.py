@@ -1,12 +1,16 @@
-"""Connections that keep their relay's rate: ``[[relays]] rate``, shared by all workers."""
+"""Connections that keep their relay's rate and its warm-up: ``[[relays]] rate`` and ``warm_up``, shared by all workers.
+
+A connection is lent for one message at a time (``RelayPool(…, hold=0)``).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from mailer.service.ports import Connection, Pace, Relays
+from mailer.service.warm_up import WarmUp
 
 SHORT = 0.05
 """Seconds that a connection may be held while its turn comes; a longer wait would let it go stale."""
@@ -15,11 +19,20 @@ SHORT = 0.05
 class PacedRelays:
     """``ports.Relays`` over others: a connection is lent when its relay's next place in line has come.
 
-    ``rates``: messages per second by ``Connection.where``, of the relays that have a rate.
+    ``rates``: messages per second by ``Connection.where``, of the relays that have a rate. ``warm_up`` says when a
+    relay has had its messages of the day; ``rest`` then leaves it alone: where, seconds, why.
     """
 
-    def __init__(self, relays: Relays, pace: Pace, rates: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        relays: Relays,
+        pace: Pace,
+        rates: Mapping[str, float],
+        warm_up: WarmUp | None = None,
+        rest: Callable[[str, float, str], None] | None = None,
+    ) -> None:
         self._relays, self._pace, self._rates = relays, pace, rates
+        self._warm_up, self._rest = warm_up, rest
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -29,14 +42,23 @@ class PacedRelays:
             async with self._relays.connection() as connection:
                 rate = self._rates.get(connection.where)
                 wait = 0.0
-                if rate is not None and connection.where != paid:
-                    wait = await self._pace.take(connection.where, rate)
+                if connection.where != paid:
+                    if not await self._has_any_left(connection.where):
+                        continue
                     paid = connection.where
+                    wait = await self._pace.take(connection.where, rate) if rate is not None else 0.0
                 if wait < SHORT:
                     await asyncio.sleep(wait)
                     yield connection
                     return
             await asyncio.sleep(wait)
+
+    async def _has_any_left(self, where: str) -> bool:
+        """Takes a message from the relay's day; one that has none left rests."""
+        if self._warm_up is None or self._rest is None or (rest := await self._warm_up.one(where)) is None:
+            return True
+        self._rest(where, rest.seconds, rest.why)
+        return False
 
     async def reach(self) -> None:
         """See the port."""

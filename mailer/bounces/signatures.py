@@ -7,7 +7,7 @@ import binascii
 import hmac
 from collections.abc import Iterable, Mapping
 
-from mailer.bounces.errors import WebhookMalformed, WebhookRefused
+from mailer.bounces.errors import WebhookRefused
 from mailer.bounces.request import Secrets
 
 WINDOW = 300.0
@@ -85,11 +85,3 @@ def check_basic_auth(provider: str, headers: Mapping[str, str], secrets: Secrets
         pair = b""
     if not any_equal(pair, [f"{user}:{password}".encode() for user in users for password in passwords]):
         raise WebhookRefused("user name or password is wrong", status=401, where=provider)
-
-
-def signed_text(body: bytes) -> str:
-    """A body as text. Raises ``WebhookMalformed`` where it isn't UTF-8."""
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        raise WebhookMalformed("the body isn't UTF-8") from None

@@ -6,12 +6,15 @@ import re
 import zoneinfo
 from collections.abc import Iterator
 from email.utils import parseaddr
+from ipaddress import ip_network
 
 from mailer.config.shape import Path
+from mailer.delivery.destination import same_destination
 from mailer.errors import AddressError, ConfigError, nearest
 from mailer.model.address import parse_address
 from mailer.model.settings import Settings
 from mailer.wire.dkim import dkim_key
+from mailer.wire.verp import MAX_LOCAL
 
 Finding = tuple[Path, str, str]
 """Which key, what is wrong with it, what to do."""
@@ -23,11 +26,14 @@ _REDIS = ("redis://", "rediss://", "unix://", "redis+sentinel://")
 def check(settings: Settings) -> Iterator[Finding]:
     """All findings, section by section."""
     yield from _addresses(settings)
+    yield from _imap(settings)
     yield from _places(settings)
     yield from _urls(settings)
     yield from _names(settings)
     yield from _secrets(settings)
+    yield from _proxies(settings)
     yield from _dkim(settings)
+    yield from _domains(settings)
 
 
 def _addresses(settings: Settings) -> Iterator[Finding]:
@@ -44,7 +50,7 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
     for index, text in enumerate(publication.editors):
         yield from _address(("publication", "editors", index), text)
     if settings.bounces.return_path:
-        yield from _address(("bounces", "return_path"), settings.bounces.return_path)
+        yield from _return_path(("bounces", "return_path"), settings.bounces.return_path)
 
 
 def _address(path: Path, text: str) -> Iterator[Finding]:
@@ -52,6 +58,33 @@ def _address(path: Path, text: str) -> Iterator[Finding]:
         parse_address(text)
     except AddressError as error:
         yield path, f"'{text}' is no address: {error.what}", ""
+
+
+def _return_path(path: Path, text: str) -> Iterator[Finding]:
+    try:
+        local = parse_address(text).local
+    except AddressError:
+        yield from _address(path, text)
+        return
+    if not local.isascii():
+        yield path, f"'{local}' in '{text}' isn't ASCII, which many mail servers refuse", ""
+    elif len(local) > MAX_LOCAL:
+        todo = f"Take at most {MAX_LOCAL} characters before the @: a token is added for each recipient."
+        yield path, f"'{local}' in '{text}' is too long", todo
+
+
+def _imap(settings: Settings) -> Iterator[Finding]:
+    imap = settings.bounces.imap
+    if not imap.model_fields_set:
+        return
+    for key in ("host", "username"):
+        if not getattr(imap, key):
+            yield ("bounces", "imap", key), f"'bounces.imap.{key}' is missing", ""
+    if not imap.password.get_secret_value():
+        yield ("bounces", "imap", "password"), "'bounces.imap.password' is missing", ""
+    if imap.folder == imap.processed:
+        what = "'bounces.imap.processed' is the folder that is read"
+        yield ("bounces", "imap", "processed"), what, "What was read is moved there: name another folder."
 
 
 def _places(settings: Settings) -> Iterator[Finding]:
@@ -120,6 +153,26 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
         if bool(relay.username) != bool(relay.password.get_secret_value()):
             lacks = "password" if relay.username else "username"
             yield ("relays", index, lacks), f"'relays[{index}].{lacks}' is missing: a login needs both", ""
+
+
+def _proxies(settings: Settings) -> Iterator[Finding]:
+    for index, text in enumerate(settings.web.trusted_proxies):
+        try:
+            everybody = ip_network(text.strip(), strict=False).prefixlen == 0
+        except ValueError:
+            yield ("web", "trusted_proxies", index), f"'{text}' is no address", 'Write "127.0.0.1" or "10.0.0.0/8".'
+            continue
+        if everybody:
+            what = f"'{text}' is everybody: any client could pretend to be another"
+            yield ("web", "trusted_proxies", index), what, "Name the reverse proxy's address."
+
+
+def _domains(settings: Settings) -> Iterator[Finding]:
+    domains = settings.delivery.domains
+    for first, second, name in same_destination(domains):
+        if domains[first] != domains[second]:
+            what = f"'{first}' and '{second}' are the same destination ({name}) with different limits"
+            yield ("delivery", "domains", second), what, "Keep one of them: it counts for both."
 
 
 def _dkim(settings: Settings) -> Iterator[Finding]:

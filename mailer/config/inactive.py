@@ -8,12 +8,10 @@ from mailer.config.load import Loaded
 def inactive_keys(loaded: Loaded) -> list[str]:
     """The names of those that are set."""
     settings = loaded.settings
-    bounces = settings.bounces.model_fields_set & {"soft_limit", "complaint_alarm", "complaint_pause"}
     found = {
         "delivery.domains": bool(settings.delivery.domains),
-        'delivery.in_doubt = "resend"': settings.delivery.in_doubt == "resend",
-        **{f"bounces.{key}": True for key in sorted(bounces)},
-        "webhooks": bool(settings.webhooks),
+        "relays.weight": any(relay.weight != 1 for relay in settings.relays),
+        "relays.warm_up": any(relay.warm_up for relay in settings.relays),
         "tracking.opens": settings.tracking.opens,
         "tracking.clicks": settings.tracking.clicks,
         "web.dashboard_password": bool(settings.web.dashboard_password.get_secret_value()),

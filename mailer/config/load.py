@@ -140,7 +140,11 @@ def _absolute(settings: Settings, base: Path) -> Settings:
         relay.model_copy(update={"ca_file": str(base / relay.ca_file)}) if relay.ca_file else relay
         for relay in settings.relays
     )
-    return settings.model_copy(update={"relays": relays})
+    bounces = settings.bounces
+    if bounces.imap.ca_file:
+        imap = bounces.imap.model_copy(update={"ca_file": str(base / bounces.imap.ca_file)})
+        bounces = bounces.model_copy(update={"imap": imap})
+    return settings.model_copy(update={"relays": relays, "bounces": bounces})
 
 
 def _store_url(url: str, base: Path, data_dir: Path) -> str:

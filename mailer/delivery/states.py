@@ -26,16 +26,20 @@ class Event(StrEnum):
     SKIP = "skip"  # unsubscribed, suppressed or cancelled
     EXPIRE = "expire"  # deferred for longer than delivery.retry_for
     RESEND = "resend"  # an operator, or in_doubt = "resend", accepts that it may arrive twice
+    WITHDRAW = (
+        "withdraw"  # a resend ends before its dot, for what skips or expires others: the first dot stays in doubt
+    )
 
 
 MOVES: dict[S, dict[Event, S]] = {
-    S.PENDING: {Event.CLAIM: S.CLAIMED, Event.SKIP: S.SKIPPED},
+    S.PENDING: {Event.CLAIM: S.CLAIMED, Event.SKIP: S.SKIPPED, Event.WITHDRAW: S.IN_DOUBT},
     S.CLAIMED: {
         Event.RELEASE: S.PENDING,
         Event.DOT: S.DOTTED,
         Event.DEFER: S.DEFERRED,
         Event.REFUSE: S.FAILED,
         Event.SKIP: S.SKIPPED,
+        Event.WITHDRAW: S.IN_DOUBT,
     },
     S.DOTTED: {
         Event.ACCEPT: S.SENT,
@@ -43,7 +47,12 @@ MOVES: dict[S, dict[Event, S]] = {
         Event.REFUSE: S.FAILED,
         Event.LOSE: S.IN_DOUBT,
     },
-    S.DEFERRED: {Event.CLAIM: S.CLAIMED, Event.SKIP: S.SKIPPED, Event.EXPIRE: S.EXPIRED},
+    S.DEFERRED: {
+        Event.CLAIM: S.CLAIMED,
+        Event.SKIP: S.SKIPPED,
+        Event.EXPIRE: S.EXPIRED,
+        Event.WITHDRAW: S.IN_DOUBT,
+    },
     # A reply may still come to a worker that was taken for dead, and a report may come by mail.
     S.IN_DOUBT: {
         Event.ACCEPT: S.SENT,

@@ -68,7 +68,7 @@ class Recipient:
 
     ``position`` runs from 1 within the send. ``attempts`` counts the tries before this one; ``first_attempt_at`` is
     None before the first. ``subscriber`` is whom the message is personalised for, ``email`` where it goes: the two
-    differ in a test-send with a persona.
+    differ in a test-send with a persona. ``destination``: see ``mailer.delivery.destination``.
     """
 
     send: SendId
@@ -78,6 +78,7 @@ class Recipient:
     attempts: int
     first_attempt_at: float | None
     subscriber: Subscriber
+    destination: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A send in figures, read in one transaction: ``sum(counts.values()) == send.audience``."""
+    """A send in figures, read in one transaction: ``sum(counts.values()) == send.audience``.
+
+    ``bounced``: recipients whose message the relay took and somebody gave up later; ``blocked``: those, and those
+    refused in the session, for our sake (policy, content, reputation) and no fault of theirs.
+    """
 
     send: Send
     counts: Mapping[RecipientState, int]
@@ -139,6 +144,7 @@ class Status:
     unsubscribed: int
     rate_per_second: float
     next_attempt_at: float | None
+    blocked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

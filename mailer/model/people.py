@@ -43,6 +43,16 @@ class Subscriber:
 
 
 @dataclass(frozen=True, slots=True)
+class Preferences:
+    """What a person may change about themselves. ``paused_until`` in Unix seconds: no send that begins before."""
+
+    first_name: str = ""
+    last_name: str = ""
+    language: str = ""
+    paused_until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Suppression:
     """Why mail may not go to an address. ``created_at`` is in Unix seconds."""
 

@@ -6,6 +6,7 @@ Field names are the configuration's keys to the letter. Reading files and the en
 from __future__ import annotations
 
 import re
+from datetime import date
 from ipaddress import ip_address
 from typing import Annotated, Literal
 
@@ -36,6 +37,14 @@ def per_second(value: object) -> object:
 
 Seconds = Annotated[float, BeforeValidator(seconds), Field(ge=0)]
 Rate = Annotated[float, BeforeValidator(per_second), Field(gt=0)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or IP address means this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 class _Section(BaseModel):
@@ -77,7 +86,11 @@ class Redis(_Section):
 
 
 class Relay(_Section):
-    """An SMTP server that takes our mail. Security ``tls`` is implicit TLS (port 465)."""
+    """An SMTP server that takes our mail. Security ``tls`` is implicit TLS (port 465).
+
+    ``connections`` and ``rate`` are for all workers together. ``warm_up``: messages on the day ``warm_up_since`` (UTC);
+    each day after it allows ``warm_up_growth`` times as many as the one before.
+    """
 
     name: str = ""
     host: str
@@ -90,6 +103,10 @@ class Relay(_Section):
     messages_per_connection: int = Field(default=500, ge=1)
     rate: Rate | None = None
     priority: int = 0
+    weight: float = Field(default=1.0, gt=0, le=1000)
+    warm_up: int | None = Field(default=None, ge=1)
+    warm_up_growth: float = Field(default=1.5, ge=1, le=10)
+    warm_up_since: date | None = None
     ca_file: str = ""
 
     @property
@@ -100,10 +117,13 @@ class Relay(_Section):
     @property
     def is_loopback(self) -> bool:
         """Whether it runs on this machine."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost" or self.host.endswith(".localhost")
+        return is_loopback(self.host)
+
+    @model_validator(mode="after")
+    def _warm_up_has_a_day(self) -> Relay:
+        if (self.warm_up is None) != (self.warm_up_since is None):
+            raise ValueError("warm_up and warm_up_since (its first day, such as 2030-01-31) go together")
+        return self
 
     @model_validator(mode="after")
     def _no_plaintext(self) -> Relay:
@@ -133,13 +153,41 @@ class Delivery(_Section):
     domains: dict[str, Domain] = {}
 
 
+class Imap(_Section):
+    """The mailbox that ``return_path`` leads to (``host`` empty: none). Security ``tls`` is implicit TLS (port 993).
+
+    ``folder`` is read; what was read is moved to ``processed``.
+    """
+
+    host: str = ""
+    port: int = Field(default=993, ge=1, le=65535)
+    security: Literal["tls", "starttls", "none"] = "tls"
+    allow_plaintext: bool = False
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    folder: str = "INBOX"
+    processed: str = "Processed"
+    ca_file: str = ""
+
+    @model_validator(mode="after")
+    def _no_plaintext(self) -> Imap:
+        if self.security == "none" and not is_loopback(self.host) and not self.allow_plaintext:
+            raise ValueError(
+                'security "none" would send mail and password readable over the network: '
+                'use "tls" or "starttls", or set allow_plaintext = true'
+            )
+        return self
+
+
 class Bounces(_Section):
-    """What comes back. ``return_path``: the envelope sender's address (empty: the publication's ``from``)."""
+    """What comes back. ``return_path``: the envelope sender's address, to which a token is added for each recipient
+    (empty: the publication's ``from``, as it is)."""
 
     return_path: str = ""
+    imap: Imap = Imap()
     soft_limit: int = Field(default=5, ge=1)
-    complaint_alarm: float = 0.001
-    complaint_pause: float = 0.003
+    complaint_alarm: float = Field(default=0.001, gt=0, le=1)
+    complaint_pause: float = Field(default=0.003, gt=0, le=1)
 
 
 class Dkim(_Section):

@@ -9,7 +9,8 @@ One recipient is one SMTP transaction, in this order, and the order is the guara
    is no longer the row's (we were taken for dead), the send no longer runs, or the person unsubscribed or was
    suppressed. Refused means: the connection is dropped, and with it the message.
 4. *Dot.* From here only the relay's reply says what happened. It is awaited for up to ten minutes, in a task of its own
-   that the cancellation of a job doesn't reach. No reply: ``in_doubt``, never sent again by itself.
+   that the cancellation of a job doesn't reach. No reply: ``in_doubt``, not sent again by itself (once, with
+   ``in_doubt = "resend"``; see ``mailer/store/resend.py``).
 5. *Settle.* The outcome is written, grouped; while the database can't be used, it is kept and tried again. The
    connection carries the next body meanwhile, but no further dot: see ``Deliverer._write``.
 
@@ -24,17 +25,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
+from mailer.delivery.blame import Phase
+from mailer.delivery.condition import Signal, signal_of
 from mailer.delivery.retry import event_of, settle
 from mailer.delivery.states import Event
 from mailer.errors import MailerError, RelayError
-from mailer.model.ledger import Outcome, Recipient, RecipientState, Reply, Send, SendId, SendState, WorkerId
+from mailer.model.ledger import Outcome, Recipient, RecipientState, Reply, Send, SendId, SendKind, SendState, WorkerId
+from mailer.service.destinations import Destinations
 from mailer.service.group import Group, insist
-from mailer.service.ports import Connection, DotNotSent, Key, Refused, Relays, Store
+from mailer.service.ports import Connection, DotNotSent, Key, Refused, Relays, SessionEnded, Store
+from mailer.service.sharing import Alone
 from mailer.wire.envelope import Envelope
 
 R = TypeVar("R")
@@ -50,8 +56,14 @@ LEASE = 10.0
 GRACE = 6.0
 """Seconds more after which it is taken for dead: a living one beats in between. Longer than ``BEAT``."""
 
+GATHER = 0.01
+"""Seconds in which dots are gathered for one commit, unless every courier is asking for one before."""
+
 TURN = 20.0
 """Seconds after which a job hands over: short jobs, since arq runs a lost one again only after the longest."""
+
+LOOK = 1.0
+"""Seconds after which a delivery looks whether more can be claimed, though some of what it has isn't settled."""
 
 RELAY_PAUSE = 5.0
 """Seconds a job waits when no relay can be reached, before it gives up its turn."""
@@ -84,17 +96,29 @@ class Deliverer:
         pid: int,
         retry_after: float,
         chunk: int,
+        connections: int,
+        resend_within: float | None = None,
+        destinations: Destinations[Flight] | None = None,
     ) -> None:
-        """``retry_after``: seconds after a first 4xx. ``chunk``: rows claimed at once."""
+        """``retry_after``: seconds after a first 4xx. ``chunk``: rows claimed at once. ``connections``: how many the
+        relays allow together. ``resend_within``: a send isn't finished while someone fell in doubt less than so many
+        seconds ago and is to be sent to again (None: nobody is)."""
         self._store, self._relays, self._freeze, self._chance = store, relays, freeze, chance
         self._host, self._pid, self._retry_after, self._chunk = host, pid, retry_after, chunk
+        self._connections, self._resend_within = connections, resend_within
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         # Of its own: a long transaction for one send must not look like the worker's death.
         self._heart_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="heart")
-        self._writes: Group[_Dot | _Release | Outcome] = Group(self._write, self._thread)
+        self._writes: Group[_Dot | _Release | Outcome] = Group(self._write, self._thread, gather=GATHER)
+        self._carrying = self._asking = 0
         self._frozen: dict[SendId, Assemble] = {}
-        self._under_way: dict[Key, asyncio.Task[None]] = {}
-        self._waiting: set[asyncio.Task[None]] = set()
+        self._under_way: dict[Key, Flight] = {}
+        if destinations is None:
+            alone = Alone(chance.now)
+            destinations = Destinations({}, alone, alone, size=connections, clock=chance.now)
+        self._destinations = destinations
+        self._sharing: asyncio.Task[None] | None = None
+        self._couriers: set[asyncio.Task[None]] = set()
         self._strays: set[Key] = set()
         self._heart: asyncio.Task[None] | None = None
         self._trouble = ""
@@ -106,6 +130,9 @@ class Deliverer:
         """Registers the worker; from here its heart beats until ``close``."""
         await self._register()
         self._heart = asyncio.create_task(self._beat())
+        self._destinations.attach(self._call_couriers, self._give_back)
+        await self._destinations.tick()
+        self._sharing = asyncio.create_task(self._destinations.run())
 
     async def deliver(self, send_id: SendId, first: int, last: int) -> bool:
         """Delivers what waits in a part of a send. True: its turn is over and work is left; run it again.
@@ -120,22 +147,29 @@ class Deliverer:
             assemble = await self._assembler(send)
             if assemble is None:
                 return False
-            claims = await self._db(
-                lambda: self._store.ledger.claim(send_id, first, last, self.worker, self._chunk, self._chance.now())
-            )
+            claims, room = await self._claim(send_id, first, last)
             if not claims:
-                await self._db(lambda: self._store.sends.finish(self._chance.now()))
+                await self._db(self._finish)
                 return False
-            await self._work(claims, assemble)
+            await self._work(send, claims, assemble, room)
             if self._chance.now() > turn_ends:
                 return True
         return False
 
+    async def _claim(self, send: SendId, first: int, last: int) -> tuple[list[Recipient], Mapping[str, int]]:
+        """As many as their destinations have room for. What is left waits for the reconciler, who knows of the room."""
+        room = self._destinations.room()
+        claim, chunk, now = self._store.ledger.claim, self._chunk, self._chance.now
+        return await self._db(lambda: claim(send, first, last, self.worker, chunk, now(), room)), room
+
+    def _finish(self) -> None:
+        now = self._chance.now()
+        self._store.sends.finish(now, resend_since=inf if self._resend_within is None else now - self._resend_within)
+
     def drain(self) -> None:
         """No new claims; what hasn't begun is given back."""
         self._draining.set()
-        for task in self._waiting:
-            task.cancel()
+        self._give_back_waiting()
 
     async def close(self) -> None:
         """Drains, waits for all that is under way, and retires the worker. Needs no time limit: the dot has one.
@@ -147,7 +181,15 @@ class Deliverer:
         self._closed = True
         self.drain()
         while self._under_way:
-            await asyncio.wait(self._under_way.values())
+            await next(iter(self._under_way.values())).claims.settled.wait()
+        for courier in self._couriers:  # none carries anything: they wait for a connection
+            courier.cancel()
+        if self._couriers:
+            await asyncio.wait(self._couriers)
+        if self._sharing is not None:
+            self._sharing.cancel()
+            await asyncio.wait([self._sharing])
+        await self._destinations.close()
         if self._heart is not None:
             self._heart.cancel()
             await asyncio.wait([self._heart])
@@ -158,53 +200,101 @@ class Deliverer:
 
     # --- one recipient ------------------------------------------------------------------------------------------------
 
-    async def _work(self, claims: Sequence[Recipient], assemble: Assemble) -> None:
-        tasks = {_key(claim): asyncio.create_task(self._one(_Flight(claim), assemble)) for claim in claims}
-        self._under_way |= tasks
-        await asyncio.wait(tasks.values())
+    async def _work(self, send: Send, claims: Sequence[Recipient], assemble: Assemble, room: Mapping[str, int]) -> None:
+        """Hands claims to the couriers; returns when all are settled whose destination has no limit: the others go at
+        its pace, and nobody waits for them. A test-send goes before what else waits."""
+        limited = sum(claim.destination in room for claim in claims) if room else 0
+        group, others = _Claims(len(claims) - limited), _Claims(limited)
+        flights = [Flight(claim, assemble, others if claim.destination in room else group) for claim in claims]
+        self._under_way |= {flight.key: flight for flight in flights}
+        is_test = send.kind is SendKind.TEST
+        for flight in reversed(flights) if is_test else flights:
+            self._destinations.put(flight.destination, flight, first=is_test)
+        self._call_couriers()
+        if self._draining.is_set():
+            self._give_back_waiting()
+        while not group.settled.is_set():
+            try:
+                await asyncio.wait_for(group.settled.wait(), LOOK)
+            except TimeoutError:
+                if not self._destinations.has_next:
+                    return  # what is left waits for its destination, or for a slow answer; others needn't
 
-    async def _one(self, flight: _Flight, assemble: Assemble) -> None:
-        """From the claim to the settled outcome. The connection is given back before the outcome is written; see
+    def _call_couriers(self) -> None:
+        """One for each connection that could be of use."""
+        if not self._destinations.has_next:
+            return
+        for _ in range(min(self._connections - len(self._couriers), self._destinations.waiting)):
+            courier = asyncio.create_task(self._carry())
+            self._couriers.add(courier)
+            courier.add_done_callback(self._couriers.discard)
+
+    async def _carry(self) -> None:
+        """A courier: carries one claim after another, as long as any waits. There are as many as connections."""
+        while self._destinations.has_next:
+            try:
+                async with self._relays.connection() as connection:
+                    while (found := self._destinations.next()) is not None:
+                        name, flight, started = found
+                        await self._one(connection, flight)
+                        self._destinations.end(name, started, flight.signal, flight.said)
+                        if not connection.again():
+                            break
+            except RelayError:
+                self._give_back_waiting()  # why, ``_relay_answers`` finds out
+            except Exception:
+                log.exception("a connection failed in a way nobody foresaw")
+                self._give_back_waiting()
+
+    def _give_back_waiting(self) -> None:
+        self._give_back(self._destinations.take_out_all())
+
+    def _give_back(self, flights: Iterable[Flight]) -> None:
+        for flight in flights:
+            self._settle(flight, None)
+
+    async def _one(self, connection: Connection, flight: Flight) -> None:
+        """From the claim to the outcome. Never raises. The connection is free before the outcome is written; see
         ``_write`` for why that keeps the bound on what a crash leaves in doubt."""
-        claim = flight.claim
+        self._carrying += 1
         try:
-            outcome = await self._through_a_relay(flight, assemble)
+            outcome = await self._transact(connection, flight)
         except Exception as error:
+            connection.drop()
+            claim = flight.claim
             log.exception("delivery %s:%d failed in a way nobody foresaw", claim.send, claim.position)
             reply = Reply(0, "", f"mailer failed ({type(error).__name__}); its log says more")
             outcome = self._lost(claim, reply) if flight.dot_out else self._later(claim, reply)
-        try:
-            await self._writes.submit(_Release(_key(claim)) if outcome is None else outcome)
         finally:
-            del self._under_way[_key(claim)]
+            self._carrying -= 1
+        self._settle(flight, outcome)
 
-    async def _through_a_relay(self, flight: _Flight, assemble: Assemble) -> Outcome | None:
-        """None: it hasn't begun, or was refused by the ledger, and the claim can be given back."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._waiting.add(task)
-        try:
-            async with self._relays.connection() as connection:
-                self._waiting.discard(task)
-                return await self._transact(connection, flight, assemble)
-        except (RelayError, asyncio.CancelledError):
-            if task not in self._waiting:
-                raise
-            return None
-        finally:
-            self._waiting.discard(task)
+    def _settle(self, flight: Flight, outcome: Outcome | None) -> None:
+        """Has the outcome written; None: it hasn't begun, or was refused by the ledger, and the claim is given back."""
 
-    async def _transact(self, connection: Connection, flight: _Flight, assemble: Assemble) -> Outcome | None:
+        def written(answer: asyncio.Future[bool]) -> None:
+            del self._under_way[flight.key]
+            flight.claims.one_settled()
+            if error := answer.exception():
+                log.error("the outcome of %s:%d can't be written", *flight.key[:2], exc_info=error)
+
+        self._writes.submit(_Release(flight.key) if outcome is None else outcome).add_done_callback(written)
+
+    async def _transact(self, connection: Connection, flight: Flight) -> Outcome | None:
         claim = flight.claim
         try:
-            refused = await connection.offer(assemble(claim))
+            refused = await connection.offer(flight.assemble(claim))
+        except SessionEnded as error:
+            flight.heard(error.reply)
+            return self._later(claim, Reply(0, "", str(error)))
         except RelayError as error:
             return self._later(claim, Reply(0, "", str(error)))
         except MailerError as error:
             return self._outcome(claim, RecipientState.CLAIMED, Event.REFUSE, Reply(0, "", str(error)))
         if refused is not None:
+            flight.heard(refused.reply, refused.phase)
             return await self._refused(claim, refused)
-        if not await self._granted(_key(claim)):
+        if not await self._granted(flight.key):
             connection.drop()
             return None
         flight.dot_out = True
@@ -214,6 +304,7 @@ class Deliverer:
             return self._outcome(claim, RecipientState.DOTTED, Event.DEFER, Reply(0, "", str(error)))
         except RelayError as error:
             return self._lost(claim, Reply(0, "", str(error)))
+        flight.heard(reply, "dot")
         return self._outcome(claim, RecipientState.DOTTED, event_of(reply), reply)
 
     async def _granted(self, key: Key) -> bool:
@@ -221,8 +312,15 @@ class Deliverer:
         meanwhile) is asked for again."""
         while True:
             asked_at = self._chance.now()
-            if not await self._writes.submit(_Dot(key)):
-                return False
+            answer = self._writes.submit(_Dot(key))
+            self._asking += 1
+            if self._asking >= self._carrying:
+                self._writes.hurry()
+            try:
+                if not await answer:
+                    return False
+            finally:
+                self._asking -= 1
             if abs(self._chance.now() - asked_at) < LEASE / 2:
                 return True
 
@@ -330,12 +428,37 @@ class Deliverer:
         return await insist(call, thread=thread or self._thread)
 
 
-@dataclass(slots=True)
-class _Flight:
-    """A claim under way. ``dot_out``: the final dot may have gone out."""
+class _Claims:
+    """Claims that were made together; ``settled`` when each has its outcome in SQL, ``left`` how many have none."""
 
-    claim: Recipient
-    dot_out: bool = False
+    def __init__(self, count: int) -> None:
+        self.left, self.settled = count, asyncio.Event()
+        if not count:
+            self.settled.set()
+
+    def one_settled(self) -> None:
+        self.left -= 1
+        if not self.left:
+            self.settled.set()
+
+
+class Flight:
+    """A claim under way. ``dot_out``: the final dot may have gone out. ``signal``, ``said``: what its answer says of
+    its destination."""
+
+    __slots__ = ("assemble", "claim", "claims", "destination", "dot_out", "key", "said", "signal")
+
+    def __init__(self, claim: Recipient, assemble: Assemble, claims: _Claims) -> None:
+        self.claim, self.assemble, self.claims, self.dot_out = claim, assemble, claims, False
+        self.key: Key = (claim.send, claim.position, claim.epoch)
+        self.destination = claim.destination
+        self.signal, self.said = Signal.NOTHING, ""
+
+    def heard(self, reply: Reply, phase: Phase = "rcpt") -> None:
+        """The relay's answer."""
+        self.signal = signal_of(reply, phase)
+        if self.signal is Signal.REFUSED:
+            self.said = f"{reply.code} {reply.status} {reply.text}".replace("  ", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +480,3 @@ def _why_no_sender(reply: Reply) -> str:
         case 552:
             return f"the message is too large for the relay ({said}): shorten the issue, or use another relay"
     return f"the relay refuses the sender ({said}): mend [publication] from or the relay, then resume"
-
-
-def _key(claim: Recipient) -> Key:
-    return (claim.send, claim.position, claim.epoch)

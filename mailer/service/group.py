@@ -24,25 +24,45 @@ PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Group(Generic[T]):
-    """Writes items in groups by ``write``, which gives the set of those that were granted; None: all were."""
+    """Writes items in groups by ``write``, which gives the set of those that were granted; None: all were.
 
-    def __init__(self, write: Callable[[Sequence[T]], Set[T] | None], thread: Executor, limit: int = 500) -> None:
-        self._write, self._thread, self._limit = write, thread, limit
+    A group is written when ``gather`` seconds have passed since its first item came, or at ``hurry``.
+    """
+
+    def __init__(
+        self, write: Callable[[Sequence[T]], Set[T] | None], thread: Executor, limit: int = 500, gather: float = 0.0
+    ) -> None:
+        self._write, self._thread, self._limit, self._gather = write, thread, limit, gather
         self._waiting: list[tuple[T, asyncio.Future[bool]]] = []
         self._writer: asyncio.Task[None] | None = None
+        self._full: asyncio.Future[None] | None = None
 
     def submit(self, item: T) -> asyncio.Future[bool]:
         """Done when the item is written; True when it was granted."""
-        written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[bool] = loop.create_future()
         self._waiting.append((item, written))
         if self._writer is None or self._writer.done():
+            self._full = loop.create_future()
             self._writer = asyncio.create_task(self._write_all())
         return written
 
+    def hurry(self) -> None:
+        """No more items are to be expected for now: a group that is being gathered is written."""
+        if self._full is not None and not self._full.done():
+            self._full.set_result(None)
+
     async def _write_all(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._waiting:
+            if self._full is not None:
+                timer = loop.call_later(self._gather, self.hurry)
+                await self._full
+                timer.cancel()
             group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+            self._full = None  # whoever comes during the write waits for the next group, and can't hurry it
             await self._write_group(group)
+            self._full = loop.create_future()
 
     async def _write_group(self, group: Sequence[tuple[T, asyncio.Future[bool]]]) -> None:
         try:

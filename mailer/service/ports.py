@@ -6,9 +6,11 @@ caller may do the same again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from math import inf
+from types import MappingProxyType
 from typing import Literal, Protocol
 
 from mailer.errors import RelayError
@@ -26,11 +28,15 @@ from mailer.model.ledger import (
     Status,
     WorkerId,
 )
-from mailer.model.people import Subscriber, Suppression
+from mailer.model.people import Preferences, Subscriber, Suppression
+from mailer.service.inbox import ComplaintBook, Events
 from mailer.wire.envelope import Envelope
 
 Key = tuple[SendId, int, int]
 """A claim: send, position, epoch."""
+
+NO_LIMITS: Mapping[str, int] = MappingProxyType({})
+"""Every destination has room."""
 
 
 # --- store ------------------------------------------------------------------------------------------------------------
@@ -74,8 +80,11 @@ class Subscribers(Protocol):
     def remove(self, key: str, now: float) -> bool:
         """Deletes the person; ledger rows keep their state, lose address and link; what waits is skipped."""
 
-    def unsubscribe(self, subscriber: int, now: float) -> bool:
-        """Idempotent; True when it changed something. Effective for running sends when it returns."""
+    def unsubscribe(self, subscriber: int, now: float, *, send: int | None = None) -> bool:
+        """Idempotent; True when it changed something. Effective for running sends when it returns.
+
+        ``send``: the number of the send that is left by (None: it is put down to the latest that reached them).
+        """
 
     def each(self, *, reachable: bool = False) -> Iterator[Subscriber]:
         """Everyone, streamed, in the order of ids; constant memory. ``reachable``: subscribed and not suppressed."""
@@ -89,13 +98,37 @@ class Subscribers(Protocol):
     def leaders(self, since: float, until: float, limit: int) -> list[Leader]: ...
 
 
+class PreferenceStore(Protocol):
+    """What a person may change about themselves, by the subscriber's id."""
+
+    def find(self, subscriber: int) -> Preferences | None:
+        """None for whoever isn't there, or has unsubscribed."""
+
+    def save(self, subscriber: int, wanted: Preferences, now: float) -> bool:
+        """False, and nothing changes, where ``find`` gives None. Idempotent.
+
+        A send's audience is fixed when it is queued: a pause is heeded by those that are queued later. What is under
+        way, or in doubt, stays the message for the person as they were.
+        """
+
+
 class Suppressions(Protocol):
     """Addresses that mail may not go to."""
 
-    def add(self, key: str, reason: str, source: str, now: float) -> bool: ...
+    def add(self, key: str, reason: str, source: str, now: float) -> bool:
+        """See ``add_all``."""
+
+    def add_all(self, rows: Sequence[Suppression], now: float) -> int:
+        """Gives how many are new, or suppressed by a complaint for the first time; all others keep their reason.
+
+        ``email`` is the address's key. Effective for running sends when it returns.
+        """
+
     def remove(self, key: str) -> bool: ...
     def find(self, keys: Sequence[str]) -> dict[str, Suppression]: ...
     def each(self) -> Iterator[Suppression]: ...
+    def by_reason(self) -> dict[str, int]:
+        """How many for each reason."""
 
 
 class Issues(Protocol):
@@ -146,9 +179,9 @@ class Sends(Protocol):
         """How many were subscribed, and not suppressed, when the last issue send of another slug was made; None where
         there is none."""
 
-    def remaining(self, slug: str, segment: Iterable[int] | None = None) -> int:
+    def remaining(self, slug: str, segment: Iterable[int] | None = None, *, at: float = inf) -> int:
         """How many subscribed, unsuppressed people (of ``segment``: ids) are in no issue send of the slug (or skipped
-        in all of those)."""
+        in all of those), without those who pause at ``at``; by default nobody's pause counts."""
 
     def status(self, send: SendId, now: float) -> Status: ...
     def waiting(self, send: SendId) -> tuple[int, int]:
@@ -166,11 +199,20 @@ class Sends(Protocol):
     def start_due(self, now: float, freshness: float) -> list[Send]:
         """scheduled → running when due; → paused with a reason when overdue by more than ``freshness`` seconds."""
 
-    def finish(self, now: float) -> list[SendId]:
-        """running → finished where nothing is unfinished."""
+    def finish(self, now: float, *, resend_since: float = inf) -> list[SendId]:
+        """running → finished where nothing is unfinished, and no one is in doubt whom ``resend_lost`` with this
+        ``since`` would move now or later."""
+
+    def resend_lost(self, now: float, since: float, until: float) -> int:
+        """Has those sent to again who fell in doubt after ``since`` and no later than ``until``, each once; gives how
+        many. Of sends that run, and of finished ones: those run again."""
 
     def resolve(self, send: SendId, how: Literal["resend", "sent"], now: float) -> int:
-        """Settles the in-doubt; gives how many. With ``resend`` a finished send runs again."""
+        """Settles the in-doubt; gives how many. With ``resend`` a finished send runs again, and those who have
+        unsubscribed, are suppressed or were removed stay in doubt: the first message may have arrived.
+
+        Each gets the very message that they got, or didn't get, before, whatever has been imported since.
+        """
 
     def recipients(self, send: SendId, state: RecipientState | None) -> Iterator[RecipientReport]:
         """Streamed in the order of positions."""
@@ -179,10 +221,23 @@ class Sends(Protocol):
 class Ledger(Protocol):
     """The protocol's transactions (DESIGN §7)."""
 
-    def claim(self, send: SendId, first: int, last: int, worker: WorkerId, limit: int, now: float) -> list[Recipient]:
+    def claim(
+        self,
+        send: SendId,
+        first: int,
+        last: int,
+        worker: WorkerId,
+        limit: int,
+        now: float,
+        room: Mapping[str, int] = NO_LIMITS,
+    ) -> list[Recipient]:
         """Claims up to ``limit`` waiting rows (deferred: due ones) of a running send for a worker that is alive.
 
-        Those unsubscribed, suppressed or removed become skipped. Nothing for a send that doesn't run.
+        ``room``: how many rows at most of the destinations that it names. None at all are claimed only when there is
+        none left that may be.
+
+        Those unsubscribed, suppressed or removed become skipped (in doubt, where it would have been a resend). Nothing
+        for a send that doesn't run.
         """
 
     def write(
@@ -193,7 +248,7 @@ class Ledger(Protocol):
         ``outcomes`` are recorded, each only if the epoch is still the row's and the move is legal. ``releases`` move
         claimed → pending, where the epoch is still the row's. ``dots`` is the compare-and-set claimed → dotted: granted
         only while the epoch is the row's, the send runs, and the recipient is neither unsubscribed nor suppressed. A
-        row refused for a pause goes back to pending, for the others to skipped.
+        row refused for a pause goes back to pending, for the others to skipped (a resend: to in_doubt).
 
         May be called again with the same when the answer to a commit was lost: nothing is recorded twice, and a row
         dotted with that very epoch is granted again.
@@ -210,10 +265,11 @@ class Ledger(Protocol):
         """
 
     def expire(self, now: float, retry_for: float) -> int:
-        """deferred → expired, ``retry_for`` seconds after the first attempt."""
+        """deferred → expired (a resend: in_doubt), ``retry_for`` seconds after the first attempt."""
 
-    def unfinished(self, now: float, batch_size: int) -> list[Batch]:
-        """Batches with waiting rows (deferred: due ones) of running sends."""
+    def unfinished(self, now: float, batch_size: int, leave_out: Collection[str] = ()) -> list[Batch]:
+        """Batches with waiting rows (deferred: due ones) of running sends; rows of the destinations in ``leave_out``
+        don't count."""
 
 
 class Workers(Protocol):
@@ -236,7 +292,13 @@ class Store(Protocol):
     @property
     def subscribers(self) -> Subscribers: ...
     @property
+    def preferences(self) -> PreferenceStore: ...
+    @property
     def suppressions(self) -> Suppressions: ...
+    @property
+    def events(self) -> Events: ...
+    @property
+    def complaints(self) -> ComplaintBook: ...
     @property
     def issues(self) -> Issues: ...
     @property
@@ -275,6 +337,15 @@ class Refused:
     reply: Reply
 
 
+class SessionEnded(RelayError):
+    """The relay closed the session with 421, which is ``reply``. It blames nobody, and asks for less."""
+
+    def __init__(self, reply: Reply, where: str) -> None:
+        said = f"421 {reply.status} {reply.text}".replace("  ", " ")
+        super().__init__(f"the relay closes the session: {said}", where=where)
+        self.reply = reply
+
+
 class DotNotSent(RelayError):
     """The connection was known to be closed before the dot could be written: nothing was delivered."""
 
@@ -298,6 +369,9 @@ class Connection(Protocol):
 
         Raises ``DotNotSent`` when it surely didn't go out, any other ``RelayError`` when no reply was seen: in doubt.
         """
+
+    def again(self) -> bool:
+        """Whether it may carry another message before it is given back."""
 
     def drop(self) -> None:
         """Closes it without a dot: the relay delivers nothing."""

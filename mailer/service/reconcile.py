@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from math import inf
 
 from mailer.model.settings import Delivery
 from mailer.service.deliver import GRACE, LEASE
@@ -16,7 +17,12 @@ EVERY = 5.0
 
 
 def settle_overdue(store: Store, delivery: Delivery, now: float) -> None:
-    """What time alone decides: due sends start, dead workers' rows are freed, old deferrals expire, sends finish."""
+    """What time alone decides: due sends start, dead workers' rows are freed, old deferrals expire, sends finish.
+
+    With ``in_doubt = "resend"`` whoever fell in doubt is sent to again, once: ``retry_after`` seconds later, since the
+    reply may still come to a worker that was taken for dead, and not after ``retry_for``, so that nobody gets an old
+    issue when the setting is changed.
+    """
     for send in store.sends.start_due(now, delivery.freshness):
         log.info("send %s is %s%s", send.id, send.state, f": {send.reason}" if send.reason else "")
     freed, in_doubt = store.ledger.reap(now, LEASE, GRACE)
@@ -25,7 +31,12 @@ def settle_overdue(store: Store, delivery: Delivery, now: float) -> None:
     expired = store.ledger.expire(now, delivery.retry_for)
     if expired:
         log.warning("%d recipients were deferred for too long and have expired", expired)
-    for finished in store.sends.finish(now):
+    resend_since = inf
+    if delivery.in_doubt == "resend":
+        resend_since = now - delivery.retry_for
+        if resent := store.sends.resend_lost(now, resend_since, now - delivery.retry_after):
+            log.warning("%d recipients in doubt are sent to again", resent)
+    for finished in store.sends.finish(now, resend_since=resend_since):
         log.info("send %s is finished", finished)
 
 

@@ -1,25 +1,34 @@
-"""One relay's connections as the pool counts them, and how long the relay is left alone after a failure."""
+"""One relay's connections as the pool counts them, its turn among others, and how long it is left alone."""
 
 from __future__ import annotations
 
 import ssl
 
-from mailer.errors import MailerError
+from mailer.errors import MailerError, RelayError
 from mailer.model.settings import Relay
 from mailer.smtp.connection import SmtpConnection
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
+WANTED = 5.0
+"""Seconds for which connections are wanted after they were last used."""
+
 
 class Lane:
     """``open`` counts the connections that are lent, idle or being made; ``connecting`` those being made.
 
-    ``idle`` holds connections with the time since when nobody has needed them, the longest idle first.
+    ``idle`` holds connections with the time since when nobody has needed them, the longest idle first. ``allowed``: how
+    many connections this worker may have; all workers share their number. ``due`` grows with each message, the slower
+    the greater the relay's weight: the lowest is next.
     """
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self.idle: list[tuple[SmtpConnection, float]] = []
+        self.allowed = relay.connections
+        self.due = 0.0
+        self.used_at = float("-inf")
+        self.rest_until = 0.0
         self.open = 0
         self.connecting = 0
         self.pause = 0.0
@@ -27,19 +36,24 @@ class Lane:
         self.error: MailerError | None = None
         self.context: ssl.SSLContext | None = None
 
-    @property
-    def load(self) -> float:
-        """Share of the allowed connections that is lent."""
-        return (self.open - len(self.idle)) / self.relay.connections
+    def rest(self, error: RelayError, until: float) -> None:
+        """Isn't to be used until then, although it works."""
+        self.error, self.rest_until = error, until
+
+    def wanted(self, now: float) -> bool:
+        """Whether its connections are in use, or were a moment ago."""
+        return self.open > len(self.idle) or now - self.used_at < WANTED
 
     def may_open(self, now: float) -> bool:
         """Whether a new connection may be tried. After a failure: only when the pause is over, and one at a time."""
-        if self.open >= self.relay.connections or now < self.retry_at:
+        if self.open >= self.allowed or now < max(self.retry_at, self.rest_until):
             return False
         return not (self.pause and self.connecting)
 
     def ready(self, now: float) -> bool:
         """Whether something is open, or may be opened without waiting for another's trial."""
+        if now < self.rest_until:
+            return False
         return self.open > self.connecting or (now >= self.retry_at and not (self.pause and self.connecting))
 
     def failed(self, error: MailerError, begun: float, now: float) -> None:

@@ -1,6 +1,8 @@
 """The connections to all relays: lent, reused, replaced, and never more of them than allowed.
 
-Relays with the lowest ``priority`` number are used while one of them can be reached, then the next. When no new
+Relays with the lowest ``priority`` number are used while one of them can be reached, then the next. Among those of one
+priority messages are divided by ``weight``: each has its turn (start-time fair queueing), and one that has no free
+connection is passed over. ``allow`` says how many connections of the relay's number are this worker's. When no new
 connection to a relay can be made it is left alone for a pause that grows from one second to a minute; connections to it
 that are still open go on being used. Whoever waits for a place is served in order of arrival.
 """
@@ -9,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from mailer.errors import MailerError, RelayError
 from mailer.model.settings import Relay
-from mailer.smtp.connect import connect, tls_context
+from mailer.service.sharing import Demand
+from mailer.smtp.connect import connect, place, tls_context
 from mailer.smtp.connection import SmtpConnection, Timeouts
 from mailer.smtp.lane import Lane
 
@@ -24,6 +27,9 @@ turn."""
 
 IDLE = 30.0
 """Seconds after which a connection that nobody needed is closed."""
+
+PATIENCE = 3.0
+"""Seconds that ``reach`` waits while other workers have all connections."""
 
 Grant = tuple[Lane, SmtpConnection | None]
 """A place with a relay: a connection that is open, or the right to open one."""
@@ -41,6 +47,7 @@ class RelayPool:
         self._closing: set[asyncio.Task[None]] = set()
         self._reaper: asyncio.TimerHandle | None = None
         self._alarm: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._closed = False
 
     @asynccontextmanager
@@ -57,9 +64,39 @@ class RelayPool:
             self._take_back(lane, connection)
 
     async def reach(self) -> None:
-        """See the port."""
-        async with self.connection():
-            return
+        """See the port. Also raises ``RelayError`` when other workers have all connections."""
+        try:
+            async with asyncio.timeout(None if any(lane.allowed for lane in self._lanes) else PATIENCE):
+                async with self.connection():
+                    return
+        except TimeoutError:
+            raise RelayError("other workers have all connections that the relay's connections = … allows") from None
+
+    def demands(self) -> list[Demand]:
+        """How many connections each relay has, wants, and may have over all workers: see ``service.sharing``."""
+        now, reachable = _now(), self._reachable() if self._waiters else []
+        return [
+            Demand(place(lane.relay), lane.relay.connections, lane.open, lane.wanted(now) or lane in reachable)
+            for lane in self._lanes
+        ]
+
+    def allow(self, connections: Mapping[str, int]) -> None:
+        """How many connections this worker may have from now on, by ``Connection.where``. Those too many are closed as
+        they come back."""
+        for lane in self._lanes:
+            lane.allowed = connections.get(place(lane.relay), lane.allowed)
+            while lane.idle and lane.open > lane.allowed:
+                self._discard(lane, lane.idle.pop(0)[0])
+        self._serve()
+
+    def rest(self, where: str, seconds: float, why: str) -> None:
+        """Doesn't use a relay for so long; ``where`` as in ``Connection.where``."""
+        for lane in self._lanes:
+            if place(lane.relay) == where:
+                lane.rest(RelayError(why, where=where), _now() + seconds)
+                while lane.idle:
+                    self._discard(lane, lane.idle.pop(0)[0])
+        self._serve()
 
     async def close(self) -> None:
         """Closes all that is idle and waits for it; what is lent is closed when it comes back."""
@@ -135,24 +172,32 @@ class RelayPool:
             while lane.idle:
                 connection, _ = lane.idle.pop()
                 if connection.usable:
+                    self._take_turn(lane, now)
                     return lane, connection
                 self._discard(lane, connection)
                 found_dead = True
             if lane.may_open(now):
+                self._take_turn(lane, now)
                 lane.open += 1
                 lane.connecting += 1
                 return lane, None
         return self._grant() if found_dead else None
 
+    def _take_turn(self, lane: Lane, now: float) -> None:
+        """Time that a relay didn't use is no credit."""
+        self._due = max(self._due, lane.due)
+        lane.due = self._due + 1 / lane.relay.weight
+        lane.used_at = now
+
     def _reachable(self) -> list[Lane]:
-        """The relays of the best priority that has any within reach, the least busy first.
+        """The relays of the best priority that has any within reach, the one whose turn it is first.
 
         A relay that is on trial after a failure counts only where there is no other.
         """
         now = _now()
         lanes = [lane for lane in self._lanes if lane.ready(now)] or [lane for lane in self._lanes if lane.connecting]
         best = [lane for lane in lanes if lane.relay.priority == lanes[0].relay.priority]
-        return best if len(best) < 2 else sorted(best, key=lambda lane: lane.load)
+        return best if len(best) < 2 else sorted(best, key=lambda lane: max(lane.due, self._due))
 
     def _serve(self) -> None:
         """Gives whoever waits what there is, in order; when no relay is within reach, an error."""
@@ -172,7 +217,8 @@ class RelayPool:
     # --- taking back --------------------------------------------------------------------------------------------------
 
     def _take_back(self, lane: Lane, connection: SmtpConnection) -> None:
-        if self._closed or not connection.usable or connection.offered >= lane.relay.messages_per_connection:
+        worn_out = not connection.usable or connection.offered >= lane.relay.messages_per_connection
+        if self._closed or worn_out or lane.open > lane.allowed or _now() < lane.rest_until:
             self._discard(lane, connection)
         else:
             lane.idle.append((connection, _now()))
@@ -214,7 +260,7 @@ class RelayPool:
             self._alarm.cancel()
             self._alarm = None
         now = _now()
-        pauses = [lane.retry_at for lane in self._lanes if lane.retry_at > now]
+        pauses = [until for lane in self._lanes if (until := max(lane.retry_at, lane.rest_until)) > now]
         if pauses:
             self._alarm = asyncio.get_running_loop().call_at(min(pauses), self._serve)
 

@@ -7,6 +7,7 @@ from collections import deque
 
 from mailer.errors import RelayError
 from mailer.model.ledger import Reply
+from mailer.service.ports import SessionEnded
 from mailer.wire.replies import ProtocolError, ReplyParser
 
 LOOK = 5.0
@@ -93,12 +94,7 @@ class Session(asyncio.Protocol):
             replies = self._parser.feed(data)
             for reply in replies:
                 if reply.code == 421:
-                    self._end(
-                        RelayError(
-                            f"the relay closes the session: 421 {reply.status} {reply.text}".replace("  ", " "),
-                            where=self._where,
-                        )
-                    )
+                    self._end(SessionEnded(reply, self._where))
                 self._expected -= 1
                 self._replies.append(reply)
                 if self._expected < 0:

@@ -8,15 +8,17 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection
 
+from mailer.delivery.destination import destination
 from mailer.errors import SendError
 from mailer.model.address import parse_address
+from mailer.model.people import Subscriber
 from mailer.service.ports import Addressee
 from mailer.store.database import Database
-from mailer.store.people import REACHABLE, dump_persona
+from mailer.store.people import BY_KEYS, NOT_PAUSED, PERSON, REACHABLE, dump_persona, person
 
 _CHUNK = 10_000
 
-_WANTED = f"FROM subscribers s WHERE {REACHABLE}"
+_WANTED = f"FROM subscribers s WHERE {REACHABLE} AND {NOT_PAUSED}"
 
 _UNREACHED = """
     AND NOT EXISTS (
@@ -26,8 +28,9 @@ _UNREACHED = """
 """Nobody gets an issue twice: whoever an earlier send of it covers is left out, whatever became of that send."""
 
 _WRITE = """
-    INSERT INTO recipients (send, position, subscriber, email, state, epoch, attempts, updated_at)
-    SELECT :send, row_number() OVER (ORDER BY s.id), s.id, s.email, 'pending', 0, 0, :now
+    INSERT INTO recipients (send, position, subscriber, email, destination, state, epoch, attempts, updated_at)
+    SELECT :send, row_number() OVER (ORDER BY s.id), s.id, s.email, s.destination, 'pending', 0, 0,
+        :now
     {wanted} {unreached} {chosen} ORDER BY s.id"""
 
 
@@ -53,41 +56,49 @@ class Audience:
             ids=given("ids", id="int"),
         )
         self._drop_segment = sql("DROP TABLE segment")
+        self._by_keys = sql(BY_KEYS, person=PERSON, keys=given("keys", k="text"))
         self._write_tests = sql(
-            """INSERT INTO recipients (send, position, email, address_key, persona, state, epoch, attempts, updated_at)
-            SELECT :send, position, email, key, persona, 'pending', 0, 0, :now FROM {rows} AS g""",
-            rows=given("rows", position="int", email="text", key="text", persona="text"),
+            """INSERT INTO recipients
+                (send, position, email, destination, address_key, persona, state, epoch, attempts, updated_at)
+            SELECT :send, position, email, destination, key, persona, 'pending', 0, 0, :now FROM {rows} AS g""",
+            rows=given("rows", position="int", email="text", destination="text", key="text", persona="text"),
         )
 
-    def write(self, connection: Connection, send: int, slug: str, segment: array[int] | None, now: float) -> int:
-        """Writes the rows of an issue send; gives how many."""
+    def write(
+        self, connection: Connection, send: int, slug: str, segment: array[int] | None, now: float, at: float
+    ) -> int:
+        """Writes the rows of an issue send that begins at ``at``; gives how many."""
         if segment is not None:
             connection.execute(self._make_segment)
             for start in range(0, len(segment), _CHUNK):
                 ids = [[number] for number in segment[start : start + _CHUNK]]
                 connection.execute(self._fill_segment, {"ids": json.dumps(ids)})
         statement = self._write[segment is not None]
-        written = connection.execute(statement, {"send": send, "slug": slug, "now": now}).rowcount
+        written = connection.execute(statement, {"send": send, "slug": slug, "now": now, "at": at}).rowcount
         if segment is not None:
             connection.execute(self._drop_segment)
         return written
 
     def write_tests(self, connection: Connection, send: int, recipients: Sequence[Addressee], now: float) -> int:
         """Writes the rows of a test-send, each address once; gives how many."""
-        rows: dict[str, tuple[int, str, str, str | None]] = {}
-        for one in recipients:
-            address = parse_address(one.email)
-            persona = None if one.persona is None else dump_persona(one.persona)
-            rows.setdefault(address.key, (len(rows) + 1, address.text, address.key, persona))
+        addresses = [parse_address(one.email) for one in recipients]
+        keys = json.dumps([[address.key] for address in addresses])
+        known = {row.email_key: person(row) for row in connection.execute(self._by_keys, {"keys": keys})}
+        rows: dict[str, tuple[int, str, str, str, str]] = {}
+        for address, one in zip(addresses, recipients, strict=True):
+            whom = one.persona or known.get(address.key) or Subscriber(id=0, email=address.text)
+            row = len(rows) + 1, address.text, destination(address.text), address.key, dump_persona(whom)
+            rows.setdefault(address.key, row)
         if rows:
             connection.execute(self._write_tests, {"send": send, "rows": json.dumps(list(rows.values())), "now": now})
         return len(rows)
 
-    def remaining(self, connection: Connection, slug: str, segment: Iterable[int] | None) -> int:
-        """How many people (of a segment) no issue send of the slug covers."""
+    def remaining(self, connection: Connection, slug: str, segment: Iterable[int] | None, at: float) -> int:
+        """How many people (of a segment) no issue send of the slug covers, and don't pause at ``at``."""
+        values = {"slug": slug, "send": 0, "at": at}
         if segment is None:
-            return int(connection.execute(self._remaining, {"slug": slug, "send": 0}).scalar_one())
-        wanted, found = frozenset(segment), connection.execute(self._remaining_ids, {"slug": slug, "send": 0})
+            return int(connection.execute(self._remaining, values).scalar_one())
+        wanted, found = frozenset(segment), connection.execute(self._remaining_ids, values)
         return sum(number in wanted for number in found.scalars())
 
 

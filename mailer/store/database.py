@@ -41,8 +41,9 @@ class Lock(IntEnum):
 
     SEND = 7001  # shared: a claim or a dot of the send; exclusive: whoever changes its state
     SLUG = 7002  # whoever creates a send of the slug
-    PEOPLE = 7003  # whoever adds subscribers
+    PEOPLE = 7003  # whoever adds or changes subscribers; shared: the end of creating a send
     SCHEMA = 7004  # whoever migrates
+    EVENTS = 7005  # whoever acts on events
 
 
 class Database:

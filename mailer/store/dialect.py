@@ -54,12 +54,12 @@ def _waiting() -> str:
 
 
 def _legal() -> str:
-    """Pairs (from, to) of an outcome: every move but those that only ``claim`` and ``dot`` may make."""
+    """Pairs (from, to) of an outcome: every move but those that only other statements may make."""
     pairs = sorted(
         (str(state), str(to))
         for state, moves in MOVES.items()
         for event, to in moves.items()
-        if event not in (Event.CLAIM, Event.DOT)
+        if event not in (Event.CLAIM, Event.DOT, Event.WITHDRAW)
     )
     return ", ".join(f"('{state}', '{to}')" for state, to in pairs)
 
@@ -77,6 +77,11 @@ def words(dialect: str) -> dict[str, str]:
         # SQLite prefers the primary key, and would walk over every finished row to the first unfinished one.
         "by_unfinished": "" if postgresql else "INDEXED BY recipients_unfinished",
         "by_touched": "" if postgresql else "INDEXED BY recipients_touched",
+        "by_lost": "" if postgresql else "INDEXED BY recipients_lost",
+        "by_refused": "" if postgresql else "INDEXED BY recipients_refused",
+        # Of a row that is being sent again nobody can say that it got nothing.
+        "skipped": f"CASE WHEN resends > 0 THEN '{RecipientState.IN_DOUBT}' ELSE '{RecipientState.SKIPPED}' END",
+        "expired": f"CASE WHEN resends > 0 THEN '{RecipientState.IN_DOUBT}' ELSE '{RecipientState.EXPIRED}' END",
         "temporary": "ON COMMIT DROP" if postgresql else "",
         # SQLite's RETURNING knows only the table's own columns, PostgreSQL's all of FROM.
         "returned": "r.send, r.position, r.epoch" if postgresql else "send, position, epoch",
@@ -88,7 +93,8 @@ def words(dialect: str) -> dict[str, str]:
 
 
 def statement(dialect: str, template: str, **more: str) -> TextClause:
-    """A template with its words filled in; ``more`` are words of this statement alone, and may themselves use words."""
+    """A template with its words filled in; ``more`` are words of this statement alone, and may use those before."""
     known = words(dialect)
-    known |= {name: part.format_map(known) for name, part in more.items()}
+    for name, part in more.items():
+        known[name] = part.format_map(known)
     return text(template.format_map(known))

@@ -15,7 +15,8 @@ transactions overlap (SQLite has one writer, so there the question doesn't arise
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any
@@ -24,10 +25,10 @@ from sqlalchemy import Connection, Row
 
 from mailer.model.ledger import Batch, Outcome, Recipient, RecipientState, SendId, WorkerId
 from mailer.model.people import Subscriber, SubscriberStatus
-from mailer.service.ports import Key
+from mailer.service.ports import NO_LIMITS, Key
 from mailer.store import statements
 from mailer.store.database import Database, Lock, clean
-from mailer.store.people import BY_KEYS, PERSON, load_persona, person
+from mailer.store.people import PERSON, load_persona, person
 from mailer.store.recovery import Recovery
 from mailer.store.send_keys import SendKeys
 
@@ -61,18 +62,38 @@ class SqlLedger:
         )
         sql = database.sql
         self._holder = sql(statements.HOLDER)
-        self._candidates = sql(statements.CANDIDATES, person=PERSON)
-        self._claim = sql(statements.CLAIM, **claims)
+        not_full = {"full": database.given("full", name="text"), "not_full": statements.NOT_FULL}
+        self._candidates = {
+            restricted: sql(statements.CANDIDATES, person=PERSON, **(not_full if restricted else {"not_full": ""}))
+            for restricted in (False, True)
+        }
+        taken = database.given("claims", send="int", position="int", epoch="int", referrals="int")
+        self._claim = sql(statements.CLAIM, taken=taken, same=statements.SAME)
         self._skip = sql(statements.SKIP, reasons=database.given("reasons", send="int", position="int", reason="text"))
         self._dot = sql(statements.DOT, **claims)
         self._skip_unwanted = sql(statements.SKIP_UNWANTED, **claims)
         self._release = sql(statements.RELEASE, **claims)
         self._settle = sql(statements.SETTLE, outcomes=outcomes, same=statements.SAME, tried=statements.TRIED)
-        self._by_key = sql(BY_KEYS, person=PERSON, keys=database.given("keys", k="text"))
         self._running_sends = sql("SELECT id, key, deaths FROM sends WHERE state = 'running' ORDER BY key")
-        self._batches = sql(statements.BATCHES, first_waiting=statements.FIRST_WAITING)
+        self._batches = {
+            restricted: sql(
+                statements.BATCHES,
+                **(not_full if restricted else {"not_full": ""}),
+                first_waiting=statements.FIRST_WAITING,
+            )
+            for restricted in (False, True)
+        }
 
-    def claim(self, send: SendId, first: int, last: int, worker: WorkerId, limit: int, now: float) -> list[Recipient]:
+    def claim(
+        self,
+        send: SendId,
+        first: int,
+        last: int,
+        worker: WorkerId,
+        limit: int,
+        now: float,
+        room: Mapping[str, int] = NO_LIMITS,
+    ) -> list[Recipient]:
         with self._database.write() as connection:
             key = self._keys.find(connection, send)
             if key is None:
@@ -82,31 +103,32 @@ class SqlLedger:
             if holder is None:
                 return []
             monday = _monday(now)
-            place = {"send": key, "first": first, "last": last, "limit": limit, "now": now, "monday": monday}
+            place: dict[str, float | str] = {
+                "send": key,
+                "first": first,
+                "last": last,
+                "limit": limit,
+                "now": now,
+                "monday": monday,
+            }
+            left = dict(room)
             while True:
-                rows = connection.execute(self._candidates, place).all()
+                if left:
+                    place["full"] = _names(name for name, number in left.items() if number <= 0)
+                found = rows = connection.execute(self._candidates[bool(left)], place).all()
                 skipped = [(key, row.position, _REFUSED[why]) for row in rows if (why := _unwanted(row))]
                 if skipped:
                     values = {"reasons": json.dumps(skipped), "removed": _REFUSED["removed"], "now": now}
                     connection.execute(self._skip, values)
                     rows = [row for row in rows if not _unwanted(row)]
+                if left:
+                    rows = [row for row in rows if _fits(row.destination, left)]
                 if rows:
-                    claims = json.dumps([(key, row.position, row.epoch) for row in rows])
+                    claims = json.dumps([(key, row.position, row.epoch, _referrals(row)) for row in rows])
                     connection.execute(self._claim, {"claims": claims, "worker": holder, "now": now})
-                if rows or not skipped:  # all were skipped: there may be more behind them
-                    return self._recipients(connection, send, rows)
-
-    def _recipients(self, connection: Connection, send: SendId, rows: Sequence[Row[Any]]) -> list[Recipient]:
-        wanted = [row.address_key for row in rows if row.address_key is not None and row.persona is None]
-        known: dict[str, Subscriber] = {}
-        if wanted:
-            found = connection.execute(self._by_key, {"keys": json.dumps([[key] for key in wanted])})
-            known = {row.email_key: person(row) for row in found}
-        return [
-            Recipient(send, row.position, row.epoch + 1, row.email, row.attempts, row.first_attempt_at, whom)
-            for row in rows
-            for whom in (_persona(row, known) if row.address_key is not None else person(row, row.referrals),)
-        ]
+                if rows or not found:  # all were skipped, or had no room: there may be others behind them
+                    return [_recipient(send, row) for row in rows]
+                place["first"] = found[-1].position + 1
 
     def write(
         self, now: float, *, outcomes: Sequence[Outcome] = (), releases: Sequence[Key] = (), dots: Sequence[Key] = ()
@@ -145,19 +167,30 @@ class SqlLedger:
     def expire(self, now: float, retry_for: float) -> int:
         return self._recovery.expire(now, retry_for)
 
-    def unfinished(self, now: float, batch_size: int) -> list[Batch]:
+    def unfinished(self, now: float, batch_size: int, leave_out: Collection[str] = ()) -> list[Batch]:
+        values = {"size": batch_size, "now": now, **({"full": _names(leave_out)} if leave_out else {})}
         with self._database.read() as connection:
             self._database.along_index(connection)
             return [
                 Batch(SendId(send), number * batch_size + 1, (number + 1) * batch_size, f"{deaths}.{epoch}")
                 for send, key, deaths in connection.execute(self._running_sends).all()
-                for number, epoch in connection.execute(
-                    self._batches, {"send": key, "size": batch_size, "now": now}
-                ).all()
+                for number, epoch in connection.execute(self._batches[bool(leave_out)], {"send": key, **values}).all()
             ]
 
 
 _Row = tuple[int, int, int]
+
+
+def _names(names: Iterable[str]) -> str:
+    return json.dumps([[name] for name in sorted(names)])
+
+
+def _fits(destination: str, left: dict[str, int]) -> bool:
+    """Whether the destination has room for one more, which is then taken."""
+    if destination not in left:
+        return True
+    left[destination] -= 1
+    return left[destination] >= 0
 
 
 def _rows(keys: Mapping[SendId, int], claims: Iterable[Key]) -> list[_Row]:
@@ -183,10 +216,21 @@ def _unwanted(row: Row[Any]) -> str:
     return ""
 
 
-def _persona(row: Row[Any], known: dict[str, Subscriber]) -> Subscriber:
-    if row.persona is not None:
-        return load_persona(row.persona)
-    return known.get(row.address_key) or Subscriber(id=0, email=row.email)
+def _recipient(send: SendId, row: Row[Any]) -> Recipient:
+    if row.address_key is not None:
+        whom = load_persona(row.persona) if row.persona is not None else Subscriber(id=0, email=row.email)
+    elif row.resends and row.persona is not None:
+        whom = replace(load_persona(row.persona), referrals_this_week=row.referrals_then)
+    else:
+        whom = person(row, _referrals(row))
+    return Recipient(
+        send, row.position, row.epoch + 1, row.email, row.attempts, row.first_attempt_at, whom, row.destination
+    )
+
+
+def _referrals(row: Row[Any]) -> int:
+    """This week's; for a message that is sent again, those of then."""
+    return row.referrals_then if row.resends else row.referrals  # type: ignore[no-any-return]
 
 
 def _monday(now: float) -> float:

@@ -21,6 +21,9 @@ REACHABLE = """s.status = 'subscribed'
     AND NOT EXISTS (SELECT 1 FROM suppressions x WHERE x.email_key = s.email_key)"""
 """People who want mail and may get it; ``s`` is the table of subscribers."""
 
+NOT_PAUSED = "(s.paused_until IS NULL OR s.paused_until <= :at)"
+"""People who get the send that begins at ``:at``; ``s`` is the table of subscribers."""
+
 BY_KEYS = "SELECT s.email_key, {person} FROM subscribers s WHERE s.email_key IN (SELECT k FROM {keys} AS g)"
 """A template: the people whose address keys are given."""
 

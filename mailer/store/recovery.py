@@ -47,7 +47,7 @@ class Recovery:
             WHERE open_epoch > 0 AND state IN ({can_expire}) AND first_attempt_at <= :until)"""
         )
         self._expire = database.sql(
-            """UPDATE recipients {by_touched} SET state = 'expired', next_attempt_at = NULL, updated_at = :now
+            """UPDATE recipients {by_touched} SET state = {expired}, next_attempt_at = NULL, updated_at = :now
             WHERE open_epoch > 0 AND state IN ({can_expire}) AND first_attempt_at <= :until"""
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, TextClause
@@ -13,6 +14,7 @@ from mailer.service.ports import Addressee, NewSend
 from mailer.store.audience import Audience, nobody, segment_ids
 from mailer.store.database import Database, Lock, clean, scalar
 from mailer.store.people import REACHABLE
+from mailer.store.resend import TO_RESEND, Resends
 from mailer.store.status import Figures
 
 _PAGE = 1000
@@ -23,8 +25,9 @@ _COLUMNS = "id, key, slug, kind, state, artefact, audience, date, scheduled_at, 
 class SqlSends:
     """``mailer.service.ports.Sends``."""
 
-    def __init__(self, database: Database) -> None:
-        self._database, self._audience, self._figures = database, Audience(database), Figures(database)
+    def __init__(self, database: Database, resends: Resends) -> None:
+        self._database, self._resends = database, resends
+        self._audience, self._figures = Audience(database), Figures(database)
         sql = database.sql
         self._get = sql("SELECT {columns} FROM sends WHERE id = :id", columns=_COLUMNS)
         self._ids = sql("SELECT id FROM sends ORDER BY key")
@@ -53,7 +56,7 @@ class SqlSends:
             WHERE send = :send AND open_epoch > 0 AND state IN ({can_release})"""
         )
         self._skip = sql(
-            """UPDATE recipients {by_unfinished} SET state = 'skipped', worker = NULL, next_attempt_at = NULL,
+            """UPDATE recipients {by_unfinished} SET state = {skipped}, worker = NULL, next_attempt_at = NULL,
                 reply = 'the send was cancelled', updated_at = :now
             WHERE send = :send AND open_epoch IS NOT NULL AND state IN ({can_skip})"""
         )
@@ -63,21 +66,20 @@ class SqlSends:
         open_rows = """EXISTS (
             SELECT 1 FROM recipients r {by_unfinished} WHERE r.send = sends.key AND r.open_epoch IS NOT NULL)"""
         self._done = sql(
-            "SELECT id FROM sends WHERE state = 'running' AND NOT {open_rows} ORDER BY key", open_rows=open_rows
+            """SELECT id FROM sends WHERE state = 'running' AND NOT {open_rows}
+                AND NOT EXISTS (SELECT 1 FROM recipients r {by_lost} WHERE r.send = sends.key AND {to_resend})
+            ORDER BY key""",
+            open_rows=open_rows,
+            to_resend=TO_RESEND,
         )
         # A row that was in flight while its send was cancelled, or in doubt when it finished, may have been deferred
         # since, by a reply that came late.
         self._leftover = sql(
             "SELECT id FROM sends WHERE state IN ('cancelled', 'finished') AND {open_rows}", open_rows=open_rows
         )
-        self._resend = sql(
-            """UPDATE recipients SET state = 'deferred', next_attempt_at = :now, first_attempt_at = NULL,
-                epoch = epoch + 1, updated_at = :now
-            WHERE send = :send AND state IN ({can_resend}) AND state = 'in_doubt'"""
-        )
         self._arrived = sql(
-            """UPDATE recipients SET state = 'sent', updated_at = :now
-            WHERE send = :send AND state IN ({can_accept}) AND state = 'in_doubt'"""
+            """UPDATE recipients {by_lost} SET state = 'sent', updated_at = :now
+            WHERE send = :send AND lost_at IS NOT NULL AND state IN ({can_accept}) AND state = 'in_doubt'"""
         )
         report = """SELECT position, email, state, attempts, code, status, reply, updated_at FROM recipients
             WHERE send = :send AND position > :after"""
@@ -96,8 +98,12 @@ class SqlSends:
                     todo=f"See mailer status {there.id}. Only those it doesn't cover can still be sent to.",
                 )
             key, send = self._new(connection, new, now)
-            audience = self._audience.write(connection, key, new.slug, ids, now)
-            return self._counted(connection, key, send, new.slug, audience)
+            at = now if new.scheduled_at is None else new.scheduled_at
+            audience = self._audience.write(connection, key, new.slug, ids, now, at)
+            made = self._counted(connection, key, send, new.slug, audience)
+            # Whoever changes people knows of this send, or is done before it can be claimed: see mailer.store.resend.
+            self._database.lock_shared(connection, Lock.PEOPLE, [0])
+            return made
 
     def create_test(self, new: NewSend, recipients: Sequence[Addressee], now: float) -> Send:
         with self._database.write() as connection:
@@ -157,9 +163,9 @@ class SqlSends:
             found: int | None = connection.execute(self._previous, {"slug": slug}).scalar()
             return found
 
-    def remaining(self, slug: str, segment: Iterable[int] | None = None) -> int:
+    def remaining(self, slug: str, segment: Iterable[int] | None = None, *, at: float = inf) -> int:
         with self._database.read() as connection:
-            return self._audience.remaining(connection, slug, segment)
+            return self._audience.remaining(connection, slug, segment, at)
 
     def status(self, send: SendId, now: float) -> Status:
         with self._database.read() as connection:
@@ -213,7 +219,7 @@ class SqlSends:
     def start_due(self, now: float, freshness: float) -> list[Send]:
         """Gives those it started or held."""
         changed = []
-        for send in self._ids_of(self._due, now):
+        for send in self._ids_of(self._due, {"now": now}):
             with self._database.write() as connection:
                 found = self._held(connection, send)
                 if found.state is not SendState.SCHEDULED or found.scheduled_at is None:
@@ -226,16 +232,16 @@ class SqlSends:
                     changed.append(self._become(connection, found, SendState.RUNNING, started_at=now))
         return changed
 
-    def finish(self, now: float) -> list[SendId]:
-        finished = []
-        for send in self._ids_of(self._done, now):
+    def finish(self, now: float, *, resend_since: float = inf) -> list[SendId]:
+        finished, since = [], {"since": resend_since}
+        for send in self._ids_of(self._done, since):
             with self._database.write() as connection:
                 found = self._held(connection, send)
                 # Looked at again under the lock: an operator may have had the in-doubt sent again meanwhile.
-                if send in set(connection.execute(self._done).scalars()):
-                    self._become(connection, found, SendState.FINISHED, finished_at=now)
+                if send in set(connection.execute(self._done, since).scalars()):
+                    self._become(connection, found, SendState.FINISHED, reason=found.reason, finished_at=now)
                     finished.append(send)
-        for send in self._ids_of(self._leftover, now):
+        for send in self._ids_of(self._leftover, {}):
             with self._database.write() as connection:
                 found = self._held(connection, send)
                 if found.state is SendState.CANCELLED:
@@ -248,19 +254,30 @@ class SqlSends:
         """Raises ``SendError`` when asked to send again what was cancelled."""
         with self._database.write() as connection:
             found = self._held(connection, send)
-            values = {"send": found.key, "now": now}
             if how == "sent":
-                return connection.execute(self._arrived, values).rowcount
+                return connection.execute(self._arrived, {"send": found.key, "now": now}).rowcount
             if found.state is SendState.CANCELLED:
                 raise SendError(f"{send} was cancelled, so nothing of it is sent again", todo="Settle it as sent.")
-            settled = connection.execute(self._resend, values).rowcount
-            if settled and found.state is SendState.FINISHED:
-                self._become(connection, found, SendState.RUNNING, started_at=found.started_at or now)
-            return settled
+            return self._run_again(connection, found, self._resends.again(connection, found.key, now))
 
-    def _ids_of(self, statement: TextClause, now: float) -> list[SendId]:
+    def resend_lost(self, now: float, since: float, until: float) -> int:
+        moved = 0
+        for send in self._resends.sends(since, until):
+            with self._database.write() as connection:
+                found = self._held(connection, send)
+                if found.state in (SendState.RUNNING, SendState.FINISHED):
+                    again = self._resends.once(connection, found.key, now, since, until)
+                    moved += self._run_again(connection, found, again)
+        return moved
+
+    def _run_again(self, connection: Connection, send: Send, resent: int) -> int:
+        if resent and send.state is SendState.FINISHED:
+            self._become(connection, send, SendState.RUNNING)
+        return resent
+
+    def _ids_of(self, statement: TextClause, values: Mapping[str, float]) -> list[SendId]:
         with self._database.read() as connection:
-            return [SendId(send) for send in connection.execute(statement, {"now": now}).scalars()]
+            return [SendId(send) for send in connection.execute(statement, values).scalars()]
 
     def _held(self, connection: Connection, send: SendId) -> Send:
         """The send, with its lock held: no claim and no dot of it is under way until this transaction ends."""

@@ -26,25 +26,35 @@ HOLDER = """
 """The worker's number, while it lives and the send runs."""
 
 CANDIDATES = """
-    SELECT r.position, r.epoch, r.email, r.attempts, r.first_attempt_at, r.address_key, r.persona,
+    SELECT r.position, r.epoch, r.email, r.destination, r.attempts, r.first_attempt_at, r.address_key, r.persona,
+        r.resends,
+        r.referrals AS referrals_then,
         x.email_key IS NOT NULL AS suppressed, {person},
         (SELECT count(*) FROM subscribers f WHERE f.referrer_id = s.id AND f.confirmed_at >= :monday) AS referrals
     FROM recipients r {by_unfinished}
     LEFT JOIN subscribers s ON s.id = r.subscriber
     LEFT JOIN suppressions x ON x.email_key = coalesce(r.address_key, s.email_key)
     WHERE r.send = :send AND r.position BETWEEN :first AND :last AND r.open_epoch IS NOT NULL AND {waiting}
+        {not_full}
     ORDER BY r.position LIMIT :limit {skip_locked}"""
+
+NOT_FULL = "AND r.destination NOT IN (SELECT g.name FROM {full} AS g)"
+"""Rows of destinations that may have some now."""
 
 CLAIM = """
     UPDATE recipients AS r
-    SET state = 'claimed', epoch = r.epoch + 1, worker = :worker, next_attempt_at = NULL, updated_at = :now
-    FROM {claims} AS g
+    SET state = 'claimed', epoch = r.epoch + 1, worker = :worker, next_attempt_at = NULL, updated_at = :now,
+        referrals = g.referrals,
+        persona = CASE WHEN r.resends > 0 OR r.address_key IS NOT NULL THEN r.persona END
+    FROM {taken} AS g
     WHERE {same} AND r.state IN ({can_claim})"""
+"""For ``referrals`` and ``persona`` see ``mailer.store.resend``."""
 
 SKIP = """
     UPDATE recipients AS r
-    SET state = 'skipped', worker = NULL, next_attempt_at = NULL, reply = g.reason, updated_at = :now,
-        email = CASE WHEN g.reason = :removed THEN '' ELSE r.email END
+    SET state = {skipped}, worker = NULL, next_attempt_at = NULL, reply = g.reason, updated_at = :now,
+        email = CASE WHEN g.reason = :removed THEN '' ELSE r.email END,
+        destination = CASE WHEN g.reason = :removed THEN '' ELSE r.destination END
     FROM {reasons} AS g
     WHERE r.send = g.send AND r.position = g.position AND r.state IN ({can_skip})"""
 
@@ -57,7 +67,7 @@ DOT = """
 
 SKIP_UNWANTED = """
     UPDATE recipients AS r
-    SET state = 'skipped', worker = NULL, reply = 'unsubscribed, suppressed or removed', updated_at = :now
+    SET state = {skipped}, worker = NULL, reply = 'unsubscribed, suppressed or removed', updated_at = :now
     FROM {claims} AS g
     WHERE {same} AND r.state IN ({can_dot}) AND {unwanted}"""
 
@@ -77,7 +87,7 @@ SETTLE = """
 
 FIRST_WAITING = """
     SELECT (r.position - 1) / :size FROM recipients r {by_unfinished}
-    WHERE r.send = :send AND r.open_epoch IS NOT NULL AND {waiting} AND r.position > """
+    WHERE r.send = :send AND r.open_epoch IS NOT NULL AND {waiting} {not_full} AND r.position > """
 
 BATCHES = """
     WITH RECURSIVE batch(number) AS (
@@ -87,7 +97,7 @@ BATCHES = """
         WHERE batch.number IS NOT NULL)
     SELECT number, coalesce((
         SELECT max(r.epoch) FROM recipients r {by_touched}
-        WHERE r.send = :send AND r.open_epoch > 0 AND {waiting}
+        WHERE r.send = :send AND r.open_epoch > 0 AND {waiting} {not_full}
             AND r.position BETWEEN number * :size + 1 AND (number + 1) * :size), 0) AS round
     FROM batch WHERE number IS NOT NULL"""
 """From batch to batch by the index, not over every row. A row that was never claimed has epoch 0."""

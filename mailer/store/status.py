@@ -5,7 +5,9 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from mailer.model.ledger import RecipientState, Send, Status
+from mailer.service.effects import BLOCKED, BOUNCED, COMPLAINED, UNSUBSCRIBED
 from mailer.store.database import Database
+from mailer.store.feedback import Feedback
 
 _RATE_SECONDS = 30.0
 
@@ -18,10 +20,7 @@ class Figures:
             """SELECT state, count(*), sum(CASE WHEN updated_at > :since THEN 1 ELSE 0 END), min(next_attempt_at)
             FROM recipients WHERE send = :send GROUP BY state"""
         )
-        self._left = database.sql(
-            """SELECT count(*) FROM subscribers s JOIN recipients r ON r.send = :send AND r.subscriber = s.id
-            WHERE s.unsubscribed_at >= :since AND r.state = 'sent'"""
-        )
+        self._feedback = Feedback(database)
         self._waiting = database.sql(
             """SELECT count(*) AS people, sum(CASE
                     WHEN x.email_key IS NOT NULL THEN 1
@@ -40,7 +39,7 @@ class Figures:
         return found.people - unwanted, unwanted
 
     def status(self, connection: Connection, send: Send, now: float) -> Status:
-        """``unsubscribed``: people this send reached who have left since it began."""
+        """What came back is counted once a recipient: see ``mailer.store.feedback``."""
         counts = dict.fromkeys(RecipientState, 0)
         sent_lately, next_attempt_at = 0, None
         for state, count, recent, due in connection.execute(
@@ -53,15 +52,14 @@ class Figures:
                 next_attempt_at = due
         # A send that began a moment ago has had less time than the window.
         window = min(_RATE_SECONDS, max(now - (send.started_at or now), 1.0))
-        left = 0
-        if send.started_at is not None:
-            left = connection.execute(self._left, {"send": send.key, "since": send.started_at}).scalar_one()
+        back = self._feedback.counts(connection, send.key)
         return Status(
             send=send,
             counts=counts,
-            bounced=0,
-            complained=0,
-            unsubscribed=left,
+            bounced=back.get(BOUNCED, 0),
+            complained=back.get(COMPLAINED, 0),
+            unsubscribed=back.get(UNSUBSCRIBED, 0),
+            blocked=back.get(BLOCKED, 0),
             rate_per_second=sent_lately / window,
             next_attempt_at=next_attempt_at,
         )

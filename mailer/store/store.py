@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mailer.store import schema
+from mailer.store.complaints import SqlComplaints
 from mailer.store.database import Database, connect
+from mailer.store.events import SqlEvents
 from mailer.store.issues import SqlIssues
 from mailer.store.ledger import SqlLedger
+from mailer.store.preferences import SqlPreferences
 from mailer.store.recovery import Recovery
+from mailer.store.resend import Resends
 from mailer.store.send_keys import SendKeys
 from mailer.store.sends import SqlSends
 from mailer.store.subscribers import SqlSubscribers
@@ -22,7 +26,10 @@ class SqlStore:
 
     database: Database
     subscribers: SqlSubscribers
+    preferences: SqlPreferences
     suppressions: SqlSuppressions
+    events: SqlEvents
+    complaints: SqlComplaints
     issues: SqlIssues
     sends: SqlSends
     ledger: SqlLedger
@@ -54,13 +61,16 @@ def open_store(url: str, *, create: bool = False) -> SqlStore:
     except BaseException:
         database.close()
         raise
-    recovery = Recovery(database)
+    recovery, resends = Recovery(database), Resends(database)
     return SqlStore(
         database,
-        SqlSubscribers(database),
+        SqlSubscribers(database, resends),
+        SqlPreferences(database, resends),
         SqlSuppressions(database),
+        SqlEvents(database),
+        SqlComplaints(database),
         SqlIssues(database),
-        SqlSends(database),
+        SqlSends(database, resends),
         SqlLedger(database, SendKeys(), recovery),
         SqlWorkers(database, recovery),
     )

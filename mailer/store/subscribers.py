@@ -7,17 +7,21 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection
 
+from mailer.delivery.destination import destination
 from mailer.model.people import Subscriber
 from mailer.service.ports import Change, Incoming, Leader
 from mailer.store.database import Database, Lock, clean
+from mailer.store.feedback import Feedback
 from mailer.store.people import BY_KEYS, PERSON, REACHABLE, dump_attributes, person
+from mailer.store.resend import Resends
 
 _PAGE = 1000
 _FIELDS = ("first_name", "last_name", "language", "timezone")
 _LONGEST = 10_000
 _STORED = (*_FIELDS, "attributes")
 _SKIPPING = """
-    state = CASE WHEN state IN ({can_skip}) THEN 'skipped' ELSE state END,
+    persona = NULL,
+    state = CASE WHEN state IN ({can_skip}) THEN {skipped} ELSE state END,
     worker = CASE WHEN state IN ({can_skip}) THEN NULL ELSE worker END,
     next_attempt_at = CASE WHEN state IN ({can_skip}) THEN NULL ELSE next_attempt_at END,
     updated_at = CASE WHEN state IN ({can_skip}) THEN :now ELSE updated_at END"""
@@ -30,10 +34,10 @@ class SqlSubscribers:
     claim or a dot that saw the person as they were before holds their row, and the second transaction waits for it.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, resends: Resends) -> None:
+        self._database, self._resends, self._feedback = database, resends, Feedback(database)
         sql, given = database.sql, database.given
-        columns = ("email_key", "email", *_STORED)
+        columns = ("email_key", "email", "destination", *_STORED)
         rows = given("rows", **dict.fromkeys(columns, "text"))
         self._by_keys = sql(BY_KEYS, person=PERSON, keys=given("keys", k="text"))
         self._insert = sql(
@@ -57,12 +61,12 @@ class SqlSubscribers:
         # Addresses go; what happened stays. A test-send's rows are found by address, and by whom they show.
         self._forget = [
             sql(
-                """UPDATE recipients SET subscriber = NULL, email = '', {skipping}
+                """UPDATE recipients SET subscriber = NULL, email = '', destination = '', {skipping}
                 WHERE subscriber = :id AND send IN (SELECT key FROM sends)""",
                 skipping=_SKIPPING,
             ),
             sql(
-                """UPDATE recipients SET address_key = '', email = '', persona = NULL, {skipping}
+                """UPDATE recipients SET address_key = '', email = '', destination = '', {skipping}
                 WHERE address_key = :key AND send IN (SELECT key FROM sends WHERE kind = 'test')""",
                 skipping=_SKIPPING,
             ),
@@ -76,7 +80,7 @@ class SqlSubscribers:
             WHERE id = :id AND status <> 'unsubscribed'"""
         )
         self._skip = sql(
-            """UPDATE recipients SET state = 'skipped', worker = NULL, next_attempt_at = NULL, reply = 'unsubscribed',
+            """UPDATE recipients SET state = {skipped}, worker = NULL, next_attempt_at = NULL, reply = 'unsubscribed',
                 updated_at = :now
             WHERE subscriber = :id AND state IN ({can_skip})
                 AND send IN (SELECT key FROM sends WHERE state IN ({active_sends}))"""
@@ -112,6 +116,7 @@ class SqlSubscribers:
                 known[row.key] = new
             added = [_values(key, s) for key, s in known.items() if key not in before]
             changed = [_values(key, s) for key, s in known.items() if key in before and before[key] != s]
+            self._resends.keep(connection, {before[key].id: before[key] for key, *_ in changed})
             for statement, values in ((self._insert, added), (self._update, changed)):
                 if values:
                     connection.execute(statement, {"rows": json.dumps(values), "now": now})
@@ -136,10 +141,12 @@ class SqlSubscribers:
                 connection.execute(self._delete, values)
         return True
 
-    def unsubscribe(self, subscriber: int, now: float) -> bool:
+    def unsubscribe(self, subscriber: int, now: float, *, send: int | None = None) -> bool:
         values = {"id": subscriber, "now": now}
         with self._database.write() as connection:
             changed = connection.execute(self._unsubscribe, values).rowcount > 0
+            if changed:
+                self._feedback.left(connection, subscriber, send, now)
         with self._database.write() as connection:
             connection.execute(self._skip, values)
         return changed
@@ -185,7 +192,7 @@ def _merged(old: Subscriber | None, row: Incoming) -> Subscriber:
 
 def _values(key: str, subscriber: Subscriber) -> list[str]:
     fields = [getattr(subscriber, name) for name in _FIELDS]
-    return [key, subscriber.email, *fields, dump_attributes(subscriber.attributes)]
+    return [key, subscriber.email, destination(subscriber.email), *fields, dump_attributes(subscriber.attributes)]
 
 
 def _masked(email: str) -> str:

@@ -11,9 +11,20 @@ from sqlalchemy import Row
 from mailer.model.people import Suppression
 from mailer.store.database import Database, clean
 
+COMPLAINED, BOUNCED, SOFT_BOUNCES = "complained", "bounced", "soft bounces"
+"""Reasons of our own. What a complaint has suppressed only an operator may take back."""
+
+SUPPRESS = """
+    INSERT INTO suppressions (email_key, reason, source, created_at)
+    SELECT g.email_key, g.reason, g.source, g.created_at FROM {rows} AS g WHERE true
+    ON CONFLICT (email_key) DO UPDATE
+    SET reason = excluded.reason, source = excluded.source, created_at = excluded.created_at
+    WHERE excluded.reason = 'complained' AND suppressions.reason <> 'complained'"""
+"""What is suppressed keeps its reason, unless a complaint comes: that outweighs all others."""
+
 _PAGE = 1000
 _SKIP = """
-    UPDATE recipients SET state = 'skipped', worker = NULL, next_attempt_at = NULL, updated_at = :now,
+    UPDATE recipients SET state = {skipped}, worker = NULL, next_attempt_at = NULL, updated_at = :now,
         reply = 'the address is suppressed'
     WHERE state IN ({can_skip})"""
 
@@ -24,38 +35,44 @@ class SqlSuppressions:
     def __init__(self, database: Database) -> None:
         self._database = database
         sql = database.sql
+        given = database.given
         self._add = sql(
-            "INSERT INTO suppressions (email_key, reason, source, created_at) VALUES (:key, :reason, :source, :now)"
-            " ON CONFLICT DO NOTHING"
+            SUPPRESS, rows=given("rows", email_key="text", reason="text", source="text", created_at="float")
         )
         self._skip = [
             sql(
-                """{skip} AND subscriber = (SELECT id FROM subscribers WHERE email_key = :key)
+                """{skip} AND subscriber IN (SELECT id FROM subscribers WHERE email_key IN (SELECT k FROM {keys} AS g))
                 AND send IN (SELECT key FROM sends WHERE state IN ({active_sends}))""",
                 skip=_SKIP,
+                keys=given("keys", k="text"),
             ),
             sql(
-                """{skip} AND address_key = :key
+                """{skip} AND address_key IN (SELECT k FROM {keys} AS g)
                 AND send IN (SELECT key FROM sends WHERE kind = 'test' AND state IN ({active_sends}))""",
                 skip=_SKIP,
+                keys=given("keys", k="text"),
             ),
         ]
         self._remove = sql("DELETE FROM suppressions WHERE email_key = :key")
         self._find = sql(
             """SELECT email_key, reason, source, created_at FROM suppressions
             WHERE email_key IN (SELECT k FROM {keys} AS g)""",
-            keys=database.given("keys", k="text"),
+            keys=given("keys", k="text"),
         )
+        self._by_reason = sql("SELECT reason, count(*) AS people FROM suppressions GROUP BY reason")
         self._each = sql(
             """SELECT email_key, reason, source, created_at FROM suppressions
             WHERE email_key > :after ORDER BY email_key LIMIT :page"""
         )
 
     def add(self, key: str, reason: str, source: str, now: float) -> bool:
-        """True when it is new; one that is there keeps its reason. Effective for running sends when it returns."""
-        values = {"key": key, "reason": clean(reason), "source": clean(source), "now": now}
+        return self.add_all([Suppression(key, reason, source, now)], now) > 0
+
+    def add_all(self, rows: Sequence[Suppression], now: float) -> int:
+        cleaned = {one.email: (one.email, clean(one.reason), clean(one.source), one.created_at) for one in rows}
         with self._database.write() as connection:
-            added = connection.execute(self._add, values).rowcount > 0
+            added = connection.execute(self._add, {"rows": json.dumps(sorted(cleaned.values()))}).rowcount
+        values = {"keys": json.dumps([[key] for key in sorted(cleaned)]), "now": now}
         with self._database.write() as connection:  # after the commit above: see SqlSubscribers
             for statement in self._skip:
                 connection.execute(statement, values)
@@ -69,6 +86,10 @@ class SqlSuppressions:
         with self._database.read() as connection:
             rows = connection.execute(self._find, {"keys": json.dumps([[key] for key in keys])})
             return {row.email_key: _suppression(row) for row in rows}
+
+    def by_reason(self) -> dict[str, int]:
+        with self._database.read() as connection:
+            return {row.reason: row.people for row in connection.execute(self._by_reason)}
 
     def each(self) -> Iterator[Suppression]:
         after = ""

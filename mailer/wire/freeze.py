@@ -29,6 +29,7 @@ from mailer.wire.links import Link, LinkMaker
 from mailer.wire.mac import keyed
 from mailer.wire.message_id import make_message_id
 from mailer.wire.pieces import Fill, Preparer, Program, Scope, links_named, splice
+from mailer.wire.verp import MAX_LOCAL, ReturnPaths
 
 TEST_PREFIX: Final = "[Test] "
 
@@ -44,8 +45,9 @@ class SendFacts:
     """What a message says about the send it belongs to.
 
     ``key`` is the send's number in the store; ``date`` in Unix seconds; ``list_id`` as ``Name <id>`` or an id alone
-    (RFC 2919); ``return_path`` the envelope sender (empty: the address in ``From``); ``feedback_sender`` the last part
-    of ``Feedback-ID``, the publication's domain; ``dkim`` who signs, if anyone does.
+    (RFC 2919); ``return_path`` the envelope sender, to which each recipient's token is added (empty: the address in
+    ``From``, as it is); ``feedback_sender`` the last part of ``Feedback-ID``, the publication's domain; ``dkim`` who
+    signs, if anyone does.
     """
 
     send: SendId
@@ -66,6 +68,7 @@ class Frozen:
 
     _facts: SendFacts
     _sender: str
+    _return_paths: ReturnPaths | None
     _domain: str
     _links: LinkMaker
     _named: tuple[Link, ...]
@@ -91,12 +94,17 @@ class Frozen:
         unsubscribe = links.get("unsubscribe") or self._links.link("unsubscribe", subscriber.id)
         scope: Scope = {"subscriber": subscriber, "links": links}
         name = f"{subscriber.first_name} {subscriber.last_name}"
+        sender, by_mail = self._sender, ""
+        if self._return_paths is not None:
+            sender, mailto = self._return_paths.make(recipient.position)
+            # After https, which one click needs (RFC 8058); others take the first that they can use (RFC 2369 §2).
+            by_mail = f",\r\n <{mailto}>"
         out = [
             self._top,
             (
                 f"To: {headers.mailbox(name, address.wire, 4)}\r\n"
                 f"Message-ID: {make_message_id(facts.secret, facts.send, recipient.position, self._domain)}\r\n"
-                f"List-Unsubscribe: <{unsubscribe}>\r\n"
+                f"List-Unsubscribe: <{unsubscribe}>{by_mail}\r\n"
             ).encode(),
         ]
         if self._subject is not None:
@@ -111,7 +119,7 @@ class Frozen:
         out.append(self._end)
         if self._signing is not None:
             out.insert(0, self._signing.field(b"".join(out[:head]), out[head + 1 :]))
-        return Envelope(self._sender, address.wire, b"".join(out), address.needs_smtputf8)
+        return Envelope(sender, address.wire, b"".join(out), address.needs_smtputf8)
 
 
 def freeze(compiled: CompiledIssue, facts: SendFacts) -> Frozen:
@@ -128,10 +136,10 @@ def freeze(compiled: CompiledIssue, facts: SendFacts) -> Frozen:
     text, html = prepare.body(compiled.text), prepare.body(compiled.html)
     if isinstance(subject, str):
         rest = headers.field("Subject", _prefix(facts) + subject) + rest
-    return_path = facts.return_path or sender.text
     return Frozen(
         facts,
-        _own_address(return_path, "return_path").wire,
+        sender.wire,
+        _return_paths(facts) if facts.return_path else None,
         sender.ascii_domain,
         LinkMaker.of(facts.secret, _ascii_url(facts.base_url), compiled.slug, facts.key),
         links_named(compiled.subject, compiled.text, compiled.html),
@@ -219,6 +227,14 @@ def _own_address(text: str, key: str) -> Address:
             f"'{address.local}' in '{text}' isn't ASCII, which many mail servers refuse", where=key, todo=todo
         )
     return address
+
+
+def _return_paths(facts: SendFacts) -> ReturnPaths:
+    address = _own_address(facts.return_path, "return_path")
+    if len(address.local) > MAX_LOCAL:
+        what = f"'{facts.return_path}' leaves no room for a recipient's token"
+        raise CompileError(what, where="return_path", todo=f"Take at most {MAX_LOCAL} characters before the @.")
+    return ReturnPaths.of(facts.secret, address.local, address.ascii_domain, facts.key)
 
 
 def _unquote(name: str) -> str:

@@ -143,7 +143,7 @@ def test_empty_groups(store: SqlStore) -> None:
 @pytest.mark.parametrize("source", [S.PENDING, S.CLAIMED, S.DOTTED, S.SENT, S.FAILED, S.IN_DOUBT, S.SKIPPED])
 @pytest.mark.parametrize("target", list(S))
 def test_settle_moves_by_the_table(store: SqlStore, source: S, target: S) -> None:
-    """An outcome moves a row exactly where the table of moves has a way that isn't a claim or a dot."""
+    """An outcome moves a row exactly where the table of moves has a way that isn't a claim, a dot or a withdrawal."""
     send = started(store, "a").id
     key = (send, 1, 0)
     if source is not S.PENDING:
@@ -153,7 +153,8 @@ def test_settle_moves_by_the_table(store: SqlStore, source: S, target: S) -> Non
     if source in (S.SENT, S.FAILED, S.IN_DOUBT, S.SKIPPED):
         settle(store, [key], source)
     assert states(store, send) == [source]
-    legal = target in {to for event, to in MOVES[source].items() if event not in (Event.CLAIM, Event.DOT)}
+    others = (Event.CLAIM, Event.DOT, Event.WITHDRAW)
+    legal = target in {to for event, to in MOVES[source].items() if event not in others}
     settle(store, [key], target)
     assert states(store, send) == [target if legal else source]
 

@@ -174,7 +174,7 @@ def test_removed_referrer(store: SqlStore) -> None:
 def test_suppressions(store: SqlStore) -> None:
     """Adding is idempotent and keeps the first reason; finding, listing and removing go by the address's key."""
     assert store.suppressions.add("a@example.com", "bounced", "webhook", NOW) is True
-    assert store.suppressions.add("a@example.com", "complained", "webhook", NOW + 1) is False
+    assert store.suppressions.add("a@example.com", "by hand", "command", NOW + 1) is False
     assert store.suppressions.add("b@example.com", "other", "cli", NOW) is True
     found = store.suppressions.find(["a@example.com", "z@example.com"])
     assert {key: (one.reason, one.source, one.created_at) for key, one in found.items()} == {

@@ -66,6 +66,7 @@ class Bench:
             pid=1,
             retry_after=60.0,
             chunk=64,
+            connections=relay.connections,
         )
         await deliverer.start()
         try:
@@ -409,3 +410,38 @@ async def test_heart_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(workers, "beat", fail)
     async with bench.deliverer():
         await becomes(lambda: next(beats) > 5)
+
+
+def others(bench: Bench, *addresses: str) -> Send:
+    """A second send, to these."""
+    bench.store.subscribers.upsert([Incoming(address, address) for address in addresses], 1.0)
+    digest = bench.store.issues.put(ISSUE, 1.0)
+    chosen = [one.id for one in bench.store.subscribers.each() if one.email in addresses]
+    return bench.store.sends.create(NewSend("b", SendKind.ISSUE, digest, 1.0), chosen, time.time())
+
+
+async def test_tarpit(bench: Bench) -> None:
+    """A destination that takes for ever over each message doesn't keep the others from theirs."""
+    slow, quick = [f"s{n}@slow.example" for n in range(20)], [f"q{n}@{n % 7}.example" for n in range(40)]
+    send = others(bench, *(one for pair in itertools.zip_longest(slow, quick) for one in pair if one))
+    bench.server.faults.append(Fault("rcpt", to="@slow.example", delay=6.0))
+    began = time.monotonic()
+    async with bench.deliverer() as deliverer:
+        delivery = asyncio.create_task(deliverer.deliver(send.id, 1, 60))
+        await becomes(lambda: set(quick) <= set(bench.server.recipients))
+        assert time.monotonic() - began < 3
+        delivery.cancel()
+
+
+async def test_breaker(bench: Bench) -> None:
+    """A policy rejection costs as many as were under way; the rest of that destination waits, the others get theirs."""
+    bad, good = [f"b{n}@bad.example" for n in range(30)], [f"g{n}@{n % 7}.example" for n in range(30)]
+    send = others(bench, *(one for pair in zip(bad, good, strict=True) for one in pair))
+    bench.server.faults.append(Fault("rcpt", "550 5.7.1 Blocked for policy reasons", to="@bad.example"))
+    async with bench.deliverer() as deliverer:
+        await asyncio.wait_for(deliverer.deliver(send.id, 1, 60), 40)
+    rows = list(bench.store.sends.recipients(send.id, None))
+    states = {state: {row.email for row in rows if row.state == state} for state in ("sent", "failed", "pending")}
+    assert states["sent"] == set(good)
+    assert 1 <= len(states["failed"]) <= 4
+    assert states["failed"] | states["pending"] == set(bad)

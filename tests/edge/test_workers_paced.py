@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pytest
+
+from mailer.errors import RelayError
 from mailer.model.ledger import Reply
 from mailer.model.settings import Relay
 from mailer.service.ports import Refused
+from mailer.service.warm_up import Ramp, WarmUp
 from mailer.smtp.capture import Capture
 from mailer.smtp.connect import place
 from mailer.smtp.pool import RelayPool
@@ -28,6 +33,9 @@ class Line:
     async def offer(self, envelope: Envelope) -> Refused | None:
         self.calls.append("offer")
         return None
+
+    def again(self) -> bool:
+        return False
 
     async def dot(self) -> Reply:
         return Reply(250)
@@ -69,6 +77,44 @@ async def test_long_wait() -> None:
         await connection.offer(MAIL)
     assert line.calls == [("ses", 14.0), "offer"]
     assert line.lent == 2
+
+
+class Day:
+    """A quota with so many messages left, and a pool's rest that writes down what it is told."""
+
+    def __init__(self, left: int) -> None:
+        self.left, self.rests = left, list[tuple[str, float, str]]()
+
+    async def take(self, name: str, day: float, ceiling: int, wanted: int) -> int:
+        given = min(wanted, self.left)
+        self.left -= given
+        return given
+
+    async def begin(self, name: str, day: float, used: int) -> None:
+        raise AssertionError("there is a count")
+
+    async def sent_since(self, moment: float) -> int:
+        raise AssertionError("there is a count")
+
+    def rest(self, where: str, seconds: float, why: str) -> None:
+        self.rests.append((where, seconds, why))
+        raise RelayError(why, where=where)  # as the pool does when there is no other relay
+
+
+async def test_warm_up() -> None:
+    """A relay that has had its messages of the day rests until the next; the one over it takes no turn of its rate."""
+    line, day = Line("ses"), Day(left=2)
+    ramps = {"ses": Ramp(first=2, growth=1.0, since=date(2030, 1, 1))}
+    warm_up = WarmUp(ramps, day, day.sent_since, lambda: datetime(2030, 1, 2, 18, tzinfo=UTC).timestamp())
+    relays = PacedRelays(line, line, {"ses": 14.0}, warm_up, day.rest)
+    for _ in range(2):
+        async with relays.connection() as connection:
+            await connection.offer(MAIL)
+    with pytest.raises(RelayError, match="no more than 2 messages today"):
+        async with relays.connection():
+            pass
+    assert [(where, seconds) for where, seconds, _ in day.rests] == [("ses", 6 * 3600)]
+    assert line.calls == [("ses", 14.0), "offer", ("ses", 14.0), "offer"]
 
 
 async def test_reach() -> None:

@@ -101,3 +101,44 @@ async def test_cancelled_caller(thread: ThreadPoolExecutor) -> None:
     assert (first, last) == (True, True)
     assert isinstance(cancelled, asyncio.CancelledError)
     assert sorted(seen) == [0, 1, 2]
+
+
+async def test_gathers_for_a_while(thread: ThreadPoolExecutor) -> None:
+    """What comes while a group is being gathered goes into it."""
+    groups: list[list[int]] = []
+    writer: Group[int] = Group(lambda items: groups.append(list(items)), thread, gather=0.2)
+    one = writer.submit(1)
+    await asyncio.sleep(0.02)
+    assert await asyncio.gather(one, writer.submit(2)) == [True, True]
+    assert groups == [[1, 2]]
+
+
+async def test_hurry(thread: ThreadPoolExecutor) -> None:
+    """Whoever knows that nothing more comes needn't wait for the time to gather, from the first item on."""
+    writer: Group[int] = Group(lambda items: None, thread, gather=1000.0)
+    for number in range(3):
+        written = writer.submit(number)
+        writer.hurry()
+        assert await asyncio.wait_for(written, 10)
+
+
+async def test_no_hurry_during_a_write(thread: ThreadPoolExecutor) -> None:
+    """A hurry while a group is being written doesn't tear the next one apart."""
+    groups: list[list[int]] = []
+    first_runs, go_on = threading.Event(), threading.Event()
+
+    def write(items: Sequence[int]) -> None:
+        groups.append(list(items))
+        first_runs.set()
+        assert go_on.wait(5)
+
+    writer: Group[int] = Group(write, thread, gather=0.3)
+    one = writer.submit(1)
+    writer.hurry()
+    await asyncio.to_thread(first_runs.wait, 5)
+    two = writer.submit(2)
+    writer.hurry()
+    go_on.set()
+    await one
+    assert await asyncio.gather(two, writer.submit(3)) == [True, True]
+    assert groups == [[1], [2, 3]]

@@ -13,14 +13,15 @@ def split_mbox(data: bytes) -> list[bytes]:
     blank = True
     lines = data.splitlines(keepends=True)
     for line, following in zip(lines, [*lines[1:], b""], strict=True):
-        if blank and line.startswith(b"From ") and (not mails or _begins_mail(line, following)):
+        if blank and line.startswith(b"From ") and (not mails or begins_mail(line, following)):
             mails.append([])
         mails[-1].append(line)
         blank = not line.strip()
     return [b"".join(mail) for mail in mails[:MAX_MAILS]]
 
 
-def _begins_mail(line: bytes, following: bytes) -> bool:
+def begins_mail(line: bytes, following: bytes) -> bool:
+    """Whether a line in the middle of an mbox, after a blank one, is the ``From`` line of the next mail."""
     name, colon, _ = following.partition(b":")
     dated = len(line.split()) > 5 and line.count(b":") > 1
     return dated and bool(colon) and name.replace(b"-", b"").isalnum()

@@ -14,13 +14,12 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Mapping
-from urllib.parse import parse_qsl
 
 from mailer.bounces.errors import WebhookMalformed, WebhookRefused
 from mailer.bounces.event import UNKNOWN, Event, EventType, Meaning, Reason
-from mailer.bounces.reading import blame, dig, listed, make_event, read_json, seconds, status, text, word
+from mailer.bounces.reading import blame, dig, listed, make_event, read_form, read_json, seconds, status, text, word
 from mailer.bounces.request import Request, Secrets, unpack
-from mailer.bounces.signatures import any_equal, check_time, decode_hex, required, signed_text
+from mailer.bounces.signatures import any_equal, check_time, decode_hex, required
 
 WINDOW = 9 * 3600.0
 """Seconds. Mailgun tries again for eight hours, with the signature of the first time."""
@@ -52,6 +51,9 @@ REASONS = {
     "generic": Meaning(EventType.BOUNCED, Reason.OTHER, True),
 }
 """``reason`` of a failure whose ``severity`` is permanent: the message is given up."""
+
+MAX_FIELDS = 1000
+"""Fields of a form."""
 
 _LAST = {"token", "timestamp", "signature"}
 _STAMP = re.compile(r"[0-9]{10}")
@@ -119,10 +121,7 @@ def _signature(document: Mapping[str, object]) -> Mapping[str, object]:
 
 def _document(request: Request) -> dict[str, object]:
     if "x-www-form-urlencoded" in request.headers.get("content-type", "").lower():
-        try:
-            pairs = parse_qsl(signed_text(request.body), keep_blank_values=True, max_num_fields=1000)
-        except ValueError:
-            raise WebhookMalformed("the form has more than 1000 fields", where="mailgun") from None
+        pairs = read_form(request.body, MAX_FIELDS)
         # A user variable of the same name comes before `token timestamp signature`, and after all other fields.
         return {**dict(reversed(pairs)), **{key: value for key, value in pairs if key in _LAST}}
     document = read_json(request.body)

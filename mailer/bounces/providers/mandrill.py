@@ -12,7 +12,6 @@ with an empty array: that array carries nothing, and is let through. ``_id`` is 
 from __future__ import annotations
 
 import hmac
-from binascii import a2b_qp
 from collections.abc import Mapping
 
 from mailer.bounces.errors import WebhookMalformed, WebhookRefused
@@ -24,6 +23,7 @@ from mailer.bounces.reading import (
     listed,
     make_event,
     read_events,
+    read_form,
     read_json,
     seconds,
     status,
@@ -81,7 +81,7 @@ MAX_FIELDS = 50
 
 def parse(request: Request) -> list[Event]:
     """The events of a request; none for a probe. Raises ``WebhookMalformed``."""
-    fields = _form(request.body)
+    fields = dict(read_form(request.body, MAX_FIELDS))
     if "mandrill_events" not in fields:
         raise WebhookMalformed("the form has no field mandrill_events", where="mandrill")
     return each(read_events(read_json(fields["mandrill_events"].encode())), _event)
@@ -89,7 +89,7 @@ def parse(request: Request) -> list[Event]:
 
 def verify(request: Request, secrets: Secrets, now: float) -> None:
     """Raises ``WebhookRefused`` unless Mandrill signed the URL and the fields. An empty array of events may come in."""
-    fields = _form(request.body)
+    fields = dict(read_form(request.body, MAX_FIELDS))
     if {name: value.strip() for name, value in fields.items()} == {"mandrill_events": "[]"}:
         return
     keys = [key.encode() for key in required(secrets, "mandrill", "key")]
@@ -105,23 +105,6 @@ def verify(request: Request, secrets: Secrets, now: float) -> None:
         raise WebhookRefused(
             "the signature is wrong", where="mandrill", todo="Are key and url what Mandrill shows, to the letter?"
         )
-
-
-def _form(body: bytes) -> dict[str, str]:
-    """The fields of a form (``application/x-www-form-urlencoded``). Raises ``WebhookMalformed``."""
-    if body.count(b"&") >= MAX_FIELDS:
-        raise WebhookMalformed(f"the form has more than {MAX_FIELDS} fields", where="mandrill")
-    pairs = (part.partition(b"=") for part in body.split(b"&") if part)
-    try:
-        return {_unquote(name): _unquote(value) for name, _, value in pairs}
-    except UnicodeDecodeError:
-        raise WebhookMalformed("the form isn't UTF-8", where="mandrill") from None
-
-
-def _unquote(value: bytes) -> str:
-    # Percent-encoding is quoted-printable with another sign, and binascii reads that at once. urllib.parse goes from
-    # sign to sign in Python: seconds for a large body, and this comes before it is known who sent it.
-    return a2b_qp(value.replace(b"+", b" ").replace(b"=", b"=3D").replace(b"%", b"=")).decode()
 
 
 def _event(raw: Mapping[str, object]) -> Event:

@@ -1,0 +1,169 @@
+"""Events: taken in from providers' webhooks, and acted on by a worker.
+
+Taking in: who sent it is proven, what it says is read, all of its events are stored in one transaction; only then the
+provider hears that they were taken. Acting comes later, in groups, and may be done again after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mailer.bounces.errors import WebhookRefused
+from mailer.bounces.event import Event
+from mailer.bounces.providers import mailgun, ses
+from mailer.bounces.request import Section, unpack
+from mailer.bounces.webhook import parse_webhook, verify_webhook
+from mailer.errors import AddressError, StoreError, StoreUnavailable
+from mailer.model.address import parse_address
+from mailer.model.ledger import SendId
+from mailer.model.settings import Bounces
+from mailer.service.complaints import heed_complaints
+from mailer.service.effects import Effect, counted, effect_of, settles
+from mailer.service.inbox import MAIL, RELAY, Decision, Events, KeptEvent, NewEvent, Once, TokenReused
+from mailer.service.ports import Store
+from mailer.wire.message_id import is_ours, split_message_id
+
+log = logging.getLogger(__name__)
+
+CHUNK = 500
+"""Events that are acted on in one transaction: some ten milliseconds, so that no dot waits for long."""
+
+ROUND_SECONDS = 4.0
+"""How long a round goes on while more events wait; the next round comes soon."""
+
+FORGET_AT_ONCE = 1000
+"""Old events that are deleted in one transaction, one a round."""
+
+_UNCLASSIFIED = frozenset({RELAY, MAIL})
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """``stored``: how many of a request's events are new. ``confirm``: a URL to GET before it is answered, or None."""
+
+    stored: int
+    confirm: str | None = None
+
+
+def receive_webhook(
+    events: Events,
+    provider: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    section: Section,
+    now: float,
+    *,
+    url: str = "",
+    certificates: Mapping[str, bytes] | None = None,
+) -> Received:
+    """Verifies a request, reads it and stores its events.
+
+    Arguments as for ``verify_webhook``. Raises ``WebhookError``, ``CertificateNeeded`` among them, and ``StoreError``.
+    """
+    verify_webhook(provider, headers, body, section, now, url=url, certificates=certificates)
+    found = parse_webhook(provider, headers, body)
+    data = unpack(headers, body)[1]
+    once = None
+    if provider == "mailgun":
+        once = Once(mailgun.token(headers, body), hashlib.sha256(data).hexdigest())
+    try:
+        stored = events.add(provider, [NewEvent(event) for event in found], now, once=once)
+    except TokenReused as error:
+        raise WebhookRefused(error.what, where=provider) from None
+    return Received(stored, ses.confirmation_url(data) if provider == "ses" else None)
+
+
+def act_on_events(events: Events, secret: bytes, soft_limit: int, now: float) -> int:
+    """Acts on the oldest events that wait, and on what relays have refused; gives how many there were.
+
+    ``CHUNK`` or more: there may be more. ``secret`` is the key that our Message-IDs are signed with.
+    """
+    waiting = [*events.waiting(CHUNK), *events.refusals(CHUNK)]
+    if waiting:
+        _act(events, [decide(one, secret) for one in waiting], soft_limit, now)
+    return len(waiting)
+
+
+async def act_on_backlog(store: Store, secret: bytes, bounces: Bounces, now: Callable[[], float]) -> None:
+    """A round: acts on all that waits, or on as much as there is time for; heeds complaints; forgets what is old."""
+    ends = now() + ROUND_SECONDS
+    while await asyncio.to_thread(act_on_events, store.events, secret, bounces.soft_limit, now()) >= CHUNK:
+        if now() > ends:
+            break
+    await asyncio.to_thread(heed_complaints, store, bounces, now())
+    await asyncio.to_thread(store.events.forget, now(), FORGET_AT_ONCE)
+
+
+def decide(kept: KeptEvent, secret: bytes) -> Decision:
+    """What is to be done about an event. An event that nobody has verified changes nothing."""
+    event = kept.event
+    at = min(event.timestamp or kept.received_at, kept.received_at)
+    if not kept.verified:
+        return Decision(kept, Effect.NOTHING, None, None, "", at, frozenset())
+    effect = effect_of(event, classified=kept.provider not in _UNCLASSIFIED)
+    return Decision(
+        kept,
+        effect,
+        settles(event),
+        _message(kept, secret),
+        _address_key(event),
+        at,
+        counted(event, effect, in_session=kept.provider == RELAY),
+    )
+
+
+def _message(kept: KeptEvent, secret: bytes) -> tuple[SendId, int] | None:
+    if kept.send is not None and kept.position is not None:
+        return kept.send, kept.position
+    named = kept.event.message_id
+    return split_message_id(named) if named and is_ours(secret, named) else None
+
+
+def _address_key(event: Event) -> str:
+    try:
+        return parse_address(event.recipient).key if event.recipient else ""
+    except AddressError:
+        return ""
+
+
+def _act(events: Events, decisions: Sequence[Decision], soft_limit: int, now: float) -> None:
+    """One that the database doesn't take must not stop all others: the group is halved until it is found."""
+    try:
+        acted = events.act(decisions, now, soft_limit)
+    except StoreUnavailable:
+        raise
+    except StoreError as error:
+        if len(decisions) > 1:
+            half = len(decisions) // 2
+            _act(events, decisions[:half], soft_limit, now)
+            _act(events, decisions[half:], soft_limit, now)
+            return
+        only = decisions[0]
+        if only.effect is Effect.NOTHING:
+            raise
+        log.error("event %s can't be acted on and is left aside: %s", only.kept.source, error)
+        nothing = replace(only, effect=Effect.NOTHING, settles=None, counted=frozenset())
+        events.act([nothing], now, soft_limit)
+        return
+    if acted.suppressed or acted.unsubscribed or acted.settled:
+        log.info(
+            "%d events: %d addresses suppressed, %d people unsubscribed, %d messages no longer in doubt",
+            acted.events,
+            acted.suppressed,
+            acted.unsubscribed,
+            acted.settled,
+        )
+    for send, count in acted.blocked.items():
+        said = next(
+            (
+                f"{one.kept.provider} says: {one.kept.event.diagnostic or one.kept.event.type}"
+                for one in decisions
+                if one.effect is Effect.TELL and one.kept.event.diagnostic
+            ),
+            "see the events' reasons",
+        )
+        log.warning("%d messages of send %s were refused for our sake, nobody is suppressed; %s", count, send, said)

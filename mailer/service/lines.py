@@ -1,0 +1,230 @@
+"""What waits to be sent, in a line for each destination, and whose turn it is.
+
+Destinations take turns. One that answers slowly (a tarpit) holds each connection for long, and would soon hold them
+all. So while others are there, a destination that has just shown to be quick may have three quarters of the
+connections, any other one a quarter; and when slow ones hold half of all, one each. Whoever is alone may have all:
+a slow one when there have been no others for a while.
+
+On top of that a destination may have a ``cap``, and may need a ``ticket`` for each item. For most there is neither, and
+an item's way costs about two microseconds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+WINDOW = 10.0
+"""Seconds over which a destination's pace is measured; what was quick stays so for one more."""
+
+QUICK = 1.0
+"""Seconds that a transaction may take and still be quick; three times the mean, where that is more."""
+
+LONG = 10.0
+"""Seconds: in that mean no transaction counts for more, so that slow destinations don't spoil it."""
+
+PATIENCE = 10.0
+"""Seconds that a line may stand still; then what waits in it is given back. (A ticket may take longer.)"""
+
+
+class _Line(Generic[T]):
+    """A destination's items. ``busy``: under way (``since``: the sum of their times). ``queued``: it is one of those
+    that take turns. ``still_since``: none could go since then (0: the last one asked for could)."""
+
+    __slots__ = ("busy", "items", "queued", "since", "still_since", "tickets")
+
+    def __init__(self) -> None:
+        self.items: deque[T] = deque()
+        self.busy, self.since, self.tickets = 0, 0.0, 0
+        self.queued, self.still_since = False, 0.0
+
+
+class Lines(Generic[T]):
+    """``size``: the connections there are. ``caps``: how many of a destination may be under way. ``ticketed``: the
+    destinations of which each item needs a ticket. All three may be changed. ``clock``: seconds."""
+
+    def __init__(self, size: int, clock: Callable[[], float]) -> None:
+        self.size, self._clock = size, clock
+        self.caps: Mapping[str, int] = {}
+        self.ticketed: frozenset[str] = frozenset()
+        self.waiting = 0
+        self._small = max(1, size // 4)
+        self._lines: dict[str, _Line[T]] = {}
+        self._turns: deque[str] = deque()
+        self._quick: defaultdict[str, int] = defaultdict(int)
+        self._quick_before: Mapping[str, int] = {}
+        self._window_began = clock()
+        self._took, self._ended, self._quick_enough = 0.0, 0, QUICK
+
+    def put(self, name: str, item: T, *, first: bool = False) -> None:
+        """Joins its destination's line; ``first``: at its head, and the line is next."""
+        line = self._lines.get(name)
+        if line is None:
+            line = self._lines[name] = _Line()
+        self.waiting += 1
+        if first:
+            line.items.appendleft(item)
+            if line.queued:
+                self._turns.remove(name)
+            line.queued = True
+            self._turns.appendleft(name)
+            return
+        line.items.append(item)
+        if not line.queued and len(line.items) == 1:
+            line.queued = True
+            self._turns.append(name)
+
+    def next(self) -> tuple[str, T, float] | None:
+        """The next item that may go, its destination and the time; each needs one ``leave``. None: none may now."""
+        turns = self._turns
+        while turns:
+            name = turns.popleft()
+            line = self._lines.get(name)
+            if line is None:
+                continue
+            if not line.items:
+                line.queued = False
+                continue
+            if line.busy >= self._small or name in self.caps or name in self.ticketed:
+                if not self._may_go(name, line):
+                    line.queued, line.still_since = False, line.still_since or self._clock()
+                    continue
+                line.tickets -= line.tickets > 0
+            item = line.items.popleft()
+            line.still_since = 0.0
+            self.waiting -= 1
+            now = self._clock()
+            line.busy += 1
+            line.since += now
+            if line.items:
+                turns.append(name)
+            else:
+                line.queued = False
+            return name, item, now
+        return None
+
+    def leave(self, name: str, started: float) -> None:
+        """An item's transaction has ended. ``started``: the time that ``next`` gave."""
+        line = self._lines[name]
+        line.busy -= 1
+        line.since -= started
+        took = self._clock() - started
+        if took <= self._quick_enough:
+            self._quick[name] += 1
+        self._took += took if took < LONG else LONG
+        self._ended += 1
+        if line.items:
+            self._queue(name, line)
+        elif not line.busy:
+            self._drop(name)
+
+    def ticket(self, name: str) -> None:
+        """One more item of this destination may go."""
+        line = self._lines.get(name)
+        if line is not None and line.items:
+            line.tickets += 1
+            self._queue(name, line)
+
+    def tickets(self, name: str) -> int:
+        """How many tickets are unused."""
+        line = self._lines.get(name)
+        return line.tickets if line else 0
+
+    def take_out(self, name: str, keep: int = 0) -> list[T]:
+        """What waits for a destination, but for the first ``keep``."""
+        line = self._lines.get(name)
+        if line is None:
+            return []
+        out = [line.items.pop() for _ in range(len(line.items) - keep)]
+        self.waiting -= len(out)
+        if not line.items and not line.busy:
+            self._drop(name)
+        return out
+
+    def take_out_all(self) -> list[T]:
+        """All that waits."""
+        return [item for name in list(self._lines) for item in self.take_out(name)]
+
+    def look_around(self) -> list[T]:
+        """To be called about once a second: who is slow, and whose turn may have come. Gives what waited in lines that
+        stood still for too long."""
+        now = self._clock()
+        if now - self._window_began >= WINDOW:
+            self._quick_before, self._quick = self._quick, defaultdict(int)
+            self._window_began = now
+            self._took, self._ended = 0.0, 0
+        elif self._ended:
+            self._quick_enough = max(QUICK, 3 * self._took / self._ended)
+        slow = sum(line.busy for line in self._lines.values() if self._is_slow(line))
+        self._small = 1 if 2 * slow >= self.size else max(1, self.size // 4)
+        out = []
+        for name, line in list(self._lines.items()):
+            if line.queued or not line.items or (name in self.ticketed and not line.tickets):
+                continue
+            if now - line.still_since < PATIENCE or self._may_go(name, line):
+                self._queue(name, line)
+            else:
+                out += self.take_out(name)
+        return out
+
+    def claimed(self, name: str) -> int:
+        """How many of a destination wait or are under way."""
+        line = self._lines.get(name)
+        return line.busy + len(line.items) if line else 0
+
+    def busy(self, name: str) -> int:
+        """How many of a destination are under way."""
+        line = self._lines.get(name)
+        return line.busy if line else 0
+
+    def full(self) -> list[str]:
+        """Destinations that can't have any more just now: some wait already, or those under way take long."""
+        return [
+            name
+            for name, line in self._lines.items()
+            if (line.items and line.still_since) or (line.busy >= self._small and self._is_slow(line))
+        ]
+
+    @property
+    def has_next(self) -> bool:
+        """Whether it is of use to ask for the next."""
+        return bool(self._turns)
+
+    def pace(self, name: str) -> float:
+        """Messages per second that went there lately; those that took long don't count."""
+        quick = self._quick.get(name, 0) + self._quick_before.get(name, 0)
+        seconds = self._clock() - self._window_began + (WINDOW if self._quick_before else 0.0)
+        return quick / max(seconds, 1.0)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _may_go(self, name: str, line: _Line[T]) -> bool:
+        if name in self.ticketed and not line.tickets:
+            return False
+        if line.busy >= self.caps.get(name, line.busy + 1):
+            return False
+        if line.busy < self._small:
+            return True
+        was_quick = name in self._quick or name in self._quick_before
+        is_quick = was_quick and not self._is_slow(line)
+        if len(self._lines) == 1:
+            return is_quick or len(self._quick.keys() | self._quick_before.keys()) == was_quick
+        return is_quick and line.busy < self.size * 3 // 4
+
+    def _is_slow(self, line: _Line[T]) -> bool:
+        return line.busy > 0 and self._clock() - line.since / line.busy > self._quick_enough
+
+    def _queue(self, name: str, line: _Line[T]) -> None:
+        if not line.queued:
+            line.queued = True
+            self._turns.append(name)
+
+    def _drop(self, name: str) -> None:
+        del self._lines[name]
+        if len(self._lines) == 1:  # it may have all connections now
+            name, line = next(iter(self._lines.items()))
+            if line.items:
+                self._queue(name, line)

@@ -1,0 +1,179 @@
+"""The inbox of events: stored once each before their source hears 200, kept for a while after they were acted on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from mailer.bounces.event import Event, EventType, Reason
+from mailer.model.ledger import SendId
+from mailer.service.inbox import RELAY, Acted, Decision, KeptEvent, NewEvent, Once, TokenReused
+from mailer.store.acting import SOFT_SECONDS, Acting
+from mailer.store.database import Database, clean
+
+KEEP_SECONDS = 90 * 86400.0
+"""How long an event is kept after it was acted on: as long as its source may tell it again, and people may ask."""
+
+TOKEN_SECONDS = 10 * 3600.0
+"""How long a token is known: longer than its signature is taken."""
+
+MAX_RAW = 65_536
+"""Characters of the source's own words that are kept of an event: one request may tell of a thousand recipients."""
+
+_LONGEST_ID = 300
+
+
+class SqlEvents:
+    """``mailer.service.inbox.Events``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database, self._acting = database, Acting(database)
+        sql, given = database.sql, database.given
+        self._add = sql(
+            """INSERT INTO events (provider, event_id, received_at, verified, send, position, event)
+            SELECT :provider, g.event_id, :now, g.verified, g.send, g.position, g.event FROM {events} AS g WHERE true
+            ON CONFLICT (provider, event_id) DO NOTHING""",
+            events=given("events", event_id="text", verified="int", send="text", position="int", event="text"),
+        )
+        self._take = sql(
+            "INSERT INTO webhook_tokens (token, digest, received_at) VALUES (:token, :digest, :now)"
+            " ON CONFLICT DO NOTHING"
+        )
+        self._taken = sql("SELECT digest FROM webhook_tokens WHERE token = :token")
+        self._waiting = sql(
+            """SELECT key, provider, event, received_at, send, position, verified FROM events
+            WHERE state = 'new' ORDER BY key LIMIT :limit"""
+        )
+        self._refusals = sql(
+            """SELECT e.id, r.position, r.email, r.state, r.code, r.status, r.reply, r.updated_at
+            FROM recipients r {by_refused} JOIN sends e ON e.key = r.send
+            WHERE r.refused_at IS NOT NULL LIMIT :limit"""
+        )
+        self._backlog = sql("SELECT count(*) AS waiting, min(received_at) AS since FROM events WHERE state = 'new'")
+        self._totals = sql("SELECT provider, type, reason, total FROM event_totals")
+        old = """SELECT key FROM (SELECT key, received_at, state FROM events ORDER BY key LIMIT :limit) AS first
+            WHERE received_at < :until AND state <> 'new'"""
+        old_tokens = "SELECT token FROM webhook_tokens WHERE received_at < :tokens_until LIMIT :limit"
+        old_bounces = "SELECT email_key, send FROM soft_bounces WHERE at < :bounces_until LIMIT :limit"
+        self._anything_old = sql(
+            "SELECT EXISTS ({old}) OR EXISTS ({old_tokens}) OR EXISTS ({old_bounces})",
+            old=old,
+            old_tokens=old_tokens,
+            old_bounces=old_bounces,
+        )
+        self._forget = [
+            sql("DELETE FROM events WHERE key IN ({old})", old=old),
+            sql("DELETE FROM webhook_tokens WHERE token IN ({old})", old=old_tokens),
+            sql("DELETE FROM soft_bounces WHERE (email_key, send) IN ({old})", old=old_bounces),
+        ]
+
+    def add(self, provider: str, events: Sequence[NewEvent], now: float, *, once: Once | None = None) -> int:
+        # In one order, so that two requests with the same events never wait for each other in a circle.
+        rows = sorted(_row(one) for one in events)
+        with self._database.write() as connection:
+            if once is not None and not self._is_first(connection, provider, once, now):
+                return 0
+            if not rows:
+                return 0
+            values = {"provider": provider, "events": json.dumps(rows), "now": now}
+            return connection.execute(self._add, values).rowcount
+
+    def _is_first(self, connection: Connection, provider: str, once: Once, now: float) -> bool:
+        values = {"token": clean(f"{provider}:{once.token}"), "digest": once.digest, "now": now}
+        if connection.execute(self._take, values).rowcount:
+            return True
+        if connection.execute(self._taken, values).scalar() != once.digest:
+            raise TokenReused("the request's token came before, with another body", where=provider)
+        return False
+
+    def waiting(self, limit: int) -> list[KeptEvent]:
+        with self._database.read() as connection:
+            self._database.along_index(connection)
+            return [_kept(row) for row in connection.execute(self._waiting, {"limit": limit})]
+
+    def refusals(self, limit: int) -> list[KeptEvent]:
+        with self._database.read() as connection:
+            return [_refusal(row) for row in connection.execute(self._refusals, {"limit": limit})]
+
+    def act(self, decisions: Sequence[Decision], now: float, soft_limit: int) -> Acted:
+        return self._acting.act(decisions, now, soft_limit)
+
+    def forget(self, now: float, limit: int) -> int:
+        values = {
+            "limit": limit,
+            "until": now - KEEP_SECONDS,
+            "tokens_until": now - TOKEN_SECONDS,
+            "bounces_until": now - SOFT_SECONDS,
+        }
+        with self._database.read() as connection:
+            self._database.along_index(connection)
+            if not connection.execute(self._anything_old, values).scalar():
+                return 0
+        with self._database.write() as connection:
+            return sum(connection.execute(statement, values).rowcount for statement in self._forget)
+
+    def backlog(self) -> tuple[int, float | None]:
+        with self._database.read() as connection:
+            found = connection.execute(self._backlog).one()
+            return found.waiting, found.since
+
+    def totals(self) -> dict[tuple[str, str, str], int]:
+        with self._database.read() as connection:
+            return {(row.provider, row.type, row.reason): row.total for row in connection.execute(self._totals)}
+
+
+def dump_event(event: Event) -> str:
+    """An event as JSON in ASCII: no NUL and no lone surrogate of the source's reaches the database as such."""
+    raw = event.raw if isinstance(event.raw, str) else json.dumps(event.raw)
+    fields: dict[str, object] = {
+        "type": event.type,
+        "recipient": event.recipient,
+        "permanent": event.permanent,
+        "reason": event.reason,
+        "status": event.status,
+        "diagnostic": event.diagnostic,
+        "message_id": event.message_id,
+        "event_id": event.event_id,
+        "timestamp": event.timestamp,
+    }
+    return json.dumps(
+        {name: value for name, value in fields.items() if value not in (None, "")} | {"raw": raw[:MAX_RAW]}
+    )
+
+
+def load_event(text: str) -> Event:
+    """The inverse of ``dump_event``, but for ``raw``, which stays JSON text."""
+    fields: Mapping[str, Any] = json.loads(text)
+    reason = fields.get("reason")
+    return Event(**{**fields, "type": EventType(fields["type"]), "reason": reason and Reason(reason)})
+
+
+def _row(new: NewEvent) -> tuple[str, int, str | None, int | None, str]:
+    event = dump_event(new.event)
+    own = clean(new.event.event_id, _LONGEST_ID) or hashlib.sha256(event.encode()).hexdigest()[:32]
+    return own, int(new.verified), new.send, new.position, event
+
+
+def _kept(row: Row[Any]) -> KeptEvent:
+    return KeptEvent(
+        row.key, row.provider, load_event(row.event), row.received_at, row.send, row.position, bool(row.verified)
+    )
+
+
+def _refusal(row: Row[Any]) -> KeptEvent:
+    """``permanent`` is None: a 5xx says that trying again is of no use, not that the address is no good."""
+    said = f"{row.code or ''} {row.status or ''} {row.reply or ''}"
+    event = Event(
+        EventType.BOUNCED if row.code else EventType.FAILED,  # without a reply there was no message, or no relay
+        recipient=row.email,
+        permanent=None if row.state == "failed" else False,
+        status=row.status or "",
+        diagnostic=" ".join(said.split()),
+        event_id=f"{row.id}:{row.position}",
+        timestamp=row.updated_at,
+    )
+    return KeptEvent(0, RELAY, event, row.updated_at, SendId(row.id), row.position)

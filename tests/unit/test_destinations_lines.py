@@ -1,0 +1,291 @@
+"""Lines: whose turn it is, and a fair part of the connections for each destination."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailer.service.lines import PATIENCE, WINDOW, Lines
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def filled(clock: Clock, size: int = 8, **waiting: int) -> Lines[str]:
+    """Lines with so many items for each destination."""
+    lines: Lines[str] = Lines(size, clock)
+    add(lines, **waiting)
+    return lines
+
+
+def add(lines: Lines[str], **waiting: int) -> None:
+    for name, count in waiting.items():
+        for number in range(count):
+            lines.put(name, f"{name}{number}")
+
+
+def begin(lines: Lines[str], most: int = 1000) -> list[tuple[str, float]]:
+    """Begins all that may go now, up to so many."""
+    found = []
+    while len(found) < most and (one := lines.next()) is not None:
+        found.append((one[0], one[2]))
+    return found
+
+
+def counts(begun: list[tuple[str, float]]) -> dict[str, int]:
+    return dict(Counter(name for name, _ in begun))
+
+
+def shown_quick(lines: Lines[str], *names: str) -> None:
+    """Each has had one quick transaction."""
+    for name in names:
+        lines.put(name, "x", first=True)
+        found = lines.next()
+        assert found is not None
+        lines.leave(name, found[2])
+
+
+def test_turns(clock: Clock) -> None:
+    """Destinations take turns, and each line is served in order."""
+    lines = filled(clock, size=40, a=3, b=1, c=2)
+    served = [found[1] for _ in range(6) if (found := lines.next())]
+    assert served == ["a0", "b0", "c0", "a1", "c1", "a2"]
+    assert lines.next() is None
+    assert lines.waiting == 0
+
+
+def test_first(clock: Clock) -> None:
+    """What is put first goes first, whatever waits."""
+    lines = filled(clock, size=40, a=2, b=2)
+    lines.put("b", "urgent", first=True)
+    found = lines.next()
+    assert found is not None
+    assert found[1] == "urgent"
+    assert len(begin(lines)) == 4
+
+
+def test_alone(clock: Clock) -> None:
+    """A destination that is alone may have all connections, and more: they are counted elsewhere."""
+    assert counts(begin(filled(clock, a=16))) == {"a": 16}
+
+
+def test_unknown_beside_others(clock: Clock) -> None:
+    """While others are there, one that hasn't shown to be quick gets a quarter."""
+    assert counts(begin(filled(clock, a=16, b=1))) == {"a": 2, "b": 1}
+
+
+def test_quick_beside_others(clock: Clock) -> None:
+    """While others are there, a quick one gets three quarters."""
+    lines = filled(clock)
+    shown_quick(lines, "a")
+    add(lines, a=16, b=1)
+    assert counts(begin(lines)) == {"a": 6, "b": 1}
+
+
+def test_slow_and_alone(clock: Clock) -> None:
+    """A destination that isn't quick gets no more than a quarter while there were others a moment ago."""
+    lines = filled(clock)
+    shown_quick(lines, "b")
+    add(lines, a=16)
+    assert counts(begin(lines)) == {"a": 2}
+    for _ in range(2):
+        clock.now += WINDOW / 2
+        assert lines.look_around() == []
+    clock.now += WINDOW
+    lines.look_around()
+    clock.now += 1
+    add(lines, a=1)
+    assert lines.waiting > 0
+
+
+def test_goes_on_when_one_ends(clock: Clock) -> None:
+    """When one of its transactions ends, a line that stood still goes on."""
+    lines = filled(clock, a=16, b=1)
+    begun = begin(lines)
+    assert not lines.has_next
+    assert lines.full() == ["a"]
+    lines.leave(*begun[0])
+    assert lines.has_next
+    assert counts(begin(lines, 1)) == {"a": 1}
+
+
+def test_goes_on_when_others_have_gone(clock: Clock) -> None:
+    """When the others are done, a quick one gets all connections at once."""
+    lines = filled(clock)
+    shown_quick(lines, "a")
+    add(lines, a=16, b=1)
+    begun = begin(lines)
+    assert lines.next() is None
+    lines.leave(*next(one for one in begun if one[0] == "b"))
+    assert counts(begin(lines)) == {"a": 10}
+
+
+def test_slow_now(clock: Clock) -> None:
+    """A destination that was quick gets no more than a quarter while its transactions take long."""
+    lines = filled(clock)
+    shown_quick(lines, "a")
+    add(lines, a=3, b=1)
+    begin(lines)
+    clock.now += 5
+    add(lines, a=5)
+    assert counts(begin(lines)) == {}
+
+
+def test_many_slow_ones(clock: Clock) -> None:
+    """When slow destinations hold half of the connections, each that isn't known to be quick gets a single one."""
+    lines = filled(clock, slow=9, slower=9)
+    begin(lines)
+    clock.now += 5
+    lines.look_around()
+    add(lines, new=8)
+    assert counts(begin(lines)) == {"new": 1}
+
+
+def test_all_take_long(clock: Clock) -> None:
+    """Where every transaction takes seconds, that is no slowness."""
+    lines = filled(clock)
+    for _ in range(50):
+        add(lines, a=1)
+        [(name, started)] = begin(lines)
+        clock.now += 1.5
+        lines.leave(name, started)
+        lines.look_around()
+    add(lines, a=16, b=1)
+    assert counts(begin(lines)) == {"a": 6, "b": 1}
+
+
+def test_cap(clock: Clock) -> None:
+    """Never more than the cap, even for a destination that is alone; with none, nothing."""
+    lines = filled(clock, a=5)
+    lines.caps = {"a": 1}
+    begun = begin(lines)
+    assert len(begun) == 1
+    lines.leave(*begun[0])
+    lines.caps = {"a": 0}
+    assert begin(lines) == []
+    lines.caps = {"a": 3}
+    lines.look_around()
+    assert len(begin(lines)) == 3
+
+
+def test_tickets(clock: Clock) -> None:
+    """One item a ticket; the others wait, however long, and don't hinder other destinations."""
+    lines = filled(clock, a=3, b=2)
+    lines.ticketed = frozenset({"a"})
+    assert counts(begin(lines)) == {"b": 2}
+    lines.ticket("a")
+    assert lines.tickets("a") == 1
+    assert counts(begin(lines)) == {"a": 1}
+    clock.now += 10 * PATIENCE
+    assert lines.look_around() == []
+    assert lines.waiting == 2
+
+
+def test_given_back(clock: Clock) -> None:
+    """What stands still for too long is given back."""
+    lines = filled(clock, a=5, b=1)
+    begun = begin(lines)
+    clock.now += PATIENCE - 1
+    assert lines.look_around() == []
+    begin(lines)
+    clock.now += 1
+    assert len(lines.look_around()) == 3
+    assert lines.waiting == 0
+    for one in begun:
+        lines.leave(*one)
+    assert lines.claimed("a") == 0
+
+
+def test_taken_out(clock: Clock) -> None:
+    """What waits can be taken out: of one destination but for its first, or all."""
+    lines = filled(clock, a=3, b=2)
+    assert sorted(lines.take_out("a", keep=1)) == ["a1", "a2"]
+    assert sorted(lines.take_out_all()) == ["a0", "b0", "b1"]
+    assert lines.take_out("c") == []
+    assert (lines.waiting, lines.next()) == (0, None)
+
+
+def test_pace(clock: Clock) -> None:
+    """The pace is measured over the last window or two."""
+    lines = filled(clock)
+    for _ in range(100):
+        clock.now += 0.1
+        shown_quick(lines, "a")
+    assert lines.pace("a") == pytest.approx(10, rel=0.01)
+    lines.look_around()
+    assert lines.pace("a") == pytest.approx(10, rel=0.01)
+    assert lines.pace("b") == 0
+
+
+moves = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.sampled_from(["put", "put", "first", "next", "next", "leave", "tick", "ticket", "out", "cap", "free"]),
+        st.floats(0, 6),
+    ),
+    max_size=80,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), moves)
+def test_any_order(size: int, steps: list[tuple[str, str, float]]) -> None:
+    """Whatever happens in whatever order: nothing is lost, nothing goes twice, the counts are right, caps and tickets
+    hold, and what is free to go is gone in the end."""
+    clock = Clock()
+    lines: Lines[str] = Lines(size, clock)
+    put, out, begun, gone = 0, 0, list[tuple[str, float]](), list[str]()
+    for name, move, seconds in steps:
+        clock.now += seconds
+        if move in ("put", "first"):
+            lines.put(name, f"{put}", first=move == "first")
+            put += 1
+        elif move == "next":
+            tickets = {each: lines.tickets(each) for each in "abc"}
+            if found := lines.next():
+                assert found[0] not in lines.ticketed or tickets[found[0]] > 0
+                assert lines.busy(found[0]) <= lines.caps.get(found[0], 1000)
+                begun.append((found[0], found[2]))
+                gone.append(found[1])
+        elif move == "leave" and begun:
+            lines.leave(*begun.pop())
+        elif move == "tick":
+            out += len(lines.look_around())
+        elif move == "ticket":
+            lines.ticketed = frozenset({name})
+            lines.ticket(name)
+        elif move == "out":
+            out += len(lines.take_out(name, keep=1))
+        elif move == "cap":
+            lines.caps = {name: 1}
+        elif move == "free":
+            lines.caps, lines.ticketed = {}, frozenset()
+        assert {each: lines.busy(each) for each in "abc"} == {
+            each: sum(one == each for one, _ in begun) for each in "abc"
+        }
+        assert put == lines.waiting + len(gone) + out
+    lines.caps, lines.ticketed = {}, frozenset()
+    for _ in range(put + 1):
+        while begun:
+            lines.leave(*begun.pop())
+        lines.look_around()
+        while found := lines.next():
+            begun.append((found[0], found[2]))
+            gone.append(found[1])
+    assert (lines.waiting, lines.full()) == (0, [])
+    assert len(set(gone)) == len(gone)
