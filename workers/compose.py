@@ -12,18 +12,19 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from mailer.config import Loaded, ensure_data_dir
+from mailer.config import Loaded, ensure_data_dir, secret_key
 from mailer.config.facts import send_facts
 from mailer.model.ledger import Send, WorkerId
-from mailer.model.settings import Delivery, Relay, Settings
+from mailer.model.settings import Relay, Settings
 from mailer.queue.arq_queue import connect
 from mailer.queue.pace import connect_pace
 from mailer.service.deliver import Assemble, Chance, Deliverer
+from mailer.service.events import act_on_backlog
 from mailer.service.ports import Queue, Store
 from mailer.service.reconcile import queue_unfinished, settle_overdue
 from mailer.smtp.capture import Capture
 from mailer.smtp.connect import place
-from mailer.smtp.pool import RelayPool
+from mailer.smtp.pool import HOLD, RelayPool
 from mailer.store import open_store
 from mailer.wire.freeze import freeze
 from workers.paced import PacedRelays
@@ -44,7 +45,7 @@ def batches_at_once(settings: Settings) -> int:
 def rows_at_once(relays: Sequence[Relay]) -> int:
     """How many rows a delivery claims at a time: enough to keep the connections busy, and not more than about ten
     seconds' worth where rates are set, so that another send's turn comes."""
-    rows = 2.0 * sum(relay.connections for relay in relays)
+    rows = 32.0 * sum(relay.connections for relay in relays)
     rates = [relay.rate for relay in relays]
     if all(rates):
         rows = min(rows, 10 * sum(rate for rate in rates if rate))
@@ -63,29 +64,33 @@ async def open_runtime(loaded: Loaded, redis_url: str) -> Runtime:
         relays, stop_capture = (_captured(await capture.start()),), capture.stop
         log.warning("no relay is configured: mail is captured as files in %s", loaded.data_dir / CAPTURED)
     rates = {place(relay): relay.rate for relay in relays if relay.rate is not None}
+    pool = RelayPool(relays, hold=0.0 if rates else HOLD)
     deliverer = Deliverer(
         store,
-        PacedRelays(RelayPool(relays), pace, rates),
+        PacedRelays(pool, pace, rates) if rates else pool,
         partial(_freeze, store, loaded),
         Chance(time.time, random.random, _new_worker),
         host=socket.gethostname(),
         pid=os.getpid(),
         retry_after=settings.delivery.retry_after,
         chunk=rows_at_once(relays),
+        connections=sum(relay.connections for relay in relays),
+        resend_within=settings.delivery.retry_for if settings.delivery.in_doubt == "resend" else None,
     )
     return Runtime(
         deliverer,
-        partial(_reconcile, store, queue, settings.delivery),
+        partial(_reconcile, store, queue, settings, secret_key(loaded)),
         at_once=batches_at_once(settings),
         close_last=(stop_capture, queue.close, pace.close, partial(asyncio.to_thread, store.close)),
     )
 
 
-async def _reconcile(store: Store, queue: Queue, delivery: Delivery) -> None:
+async def _reconcile(store: Store, queue: Queue, settings: Settings, secret: bytes) -> None:
     """A round of the reconciler."""
     now = time.time()
-    await asyncio.to_thread(settle_overdue, store, delivery, now)
-    await queue_unfinished(store, queue, delivery, now)
+    await asyncio.to_thread(settle_overdue, store, settings.delivery, now)
+    await queue_unfinished(store, queue, settings.delivery, now)
+    await act_on_backlog(store, secret, settings.bounces, time.time)
 
 
 def _freeze(store: Store, loaded: Loaded, send: Send) -> Assemble:

@@ -15,7 +15,7 @@ import os
 from functools import partial
 from typing import Any
 
-from mailer.config import Loaded
+from mailer.config import Loaded, secret_key
 from mailer.queue.address import FOREVER, open_client, redis_settings
 from workers.jobs import RUNTIME
 from workers.logs import log_to_stderr
@@ -41,7 +41,7 @@ def settings_class(loaded: Loaded, open_runtime: OpenRuntime, at_once: int) -> t
     settings = redis_settings(redis.url)
 
     async def on_startup(ctx: dict[str, Any]) -> None:
-        log_to_stderr()
+        log_to_stderr(secret_key(loaded))
         polling = asyncio.current_task()
         assert polling is not None
         runtime = await open_runtime(loaded, redis.url)

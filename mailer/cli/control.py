@@ -99,6 +99,9 @@ def resolve(send: str, how: str, yes: bool, as_json: bool) -> None:
             confirm(f"Send to {plural(count, 'recipient')} again? Some of them may get it twice.", yes=yes)
         settled = store.sends.resolve(send_id, cast(Literal["resend", "sent"], how), time.time()) if count else 0
         err.print(f"{plural(settled, 'recipient')} in doubt {'is' if settled == 1 else 'are'} settled.")
+        if left := count - settled:
+            has = "has left (unsubscribed, suppressed or removed) and stays" if left == 1 else "have left and stay"
+            err.print(f"{plural(left, 'recipient')} {has} in doubt: --in-doubt sent settles that.")
         _report(store, send_id, as_json)
         if settled and how == "resend":
             say_how_to_start(store)

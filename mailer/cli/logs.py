@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from mailer.config import Loaded, secret_key
+from workers import logs
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Sends all logs to stderr; libraries say only what is amiss."""
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
-    for name in ("mailer", "workers", "uvicorn"):
-        logging.getLogger(name).setLevel(level)
+def log_addresses_option(function: F) -> F:
+    """``--log-addresses``"""
+    text = "Show e-mail addresses in the log. Else each is a keyed hash, the same one for the same person."
+    return click.option("--log-addresses", is_flag=True, help=text)(function)
+
+
+def log_to_stderr(loaded: Loaded, *, addresses: bool = False) -> None:
+    """Sends all logs to stderr; libraries say only what is amiss. Makes the secret key when there is none yet.
+
+    ``addresses``: shown as they are.
+    """
+    logs.log_to_stderr(secret_key(loaded), addresses=addresses)

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from mailer.cli.common import config_option, json_option, load
 from mailer.cli.edges import confirm, figures, opened, warn_of_inactive, workers_alive
+from mailer.cli.logs import log_addresses_option
 from mailer.cli.output import err, iso, local, number, out, plural, print_json, shown
 from mailer.cli.press import compile_file
 from mailer.cli.progress import AT_REST, done, outcome, status_json
@@ -36,11 +37,12 @@ from mailer.service.sending import start_send
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a send would do, as people are asked about it. ``covered``: how many more an earlier send of the issue went
-    to. ``at`` in Unix seconds, None is now."""
+    to; ``pausing``: how many have asked for a pause. ``at`` in Unix seconds, None is now."""
 
     issue: str
     audience: int
     covered: int
+    pausing: int
     sender: str
     subject: str
     relay: str
@@ -55,6 +57,7 @@ class Plan:
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @click.option("--wait", is_flag=True, help="Show progress until it is finished; starts a worker if none runs.")
+@log_addresses_option
 @json_option
 @config_option
 @click.pass_context
@@ -67,6 +70,7 @@ def command(
     dry_run: bool,
     yes: bool,
     wait: bool,
+    log_addresses: bool,
     as_json: bool,
 ) -> None:
     """Send ISSUE to every subscriber, once each.
@@ -94,7 +98,7 @@ def command(
         _knock(loaded, store, send)
         err.print(f"{send.id}: {plural(send.audience, 'recipient')}.", markup=False)
         if wait:
-            ctx.exit(_wait(loaded, store, send, as_json))
+            ctx.exit(_wait(loaded, store, send, as_json, log_addresses))
         if as_json:
             print_json(status_json(figures(store, send.id)))
         else:
@@ -113,18 +117,20 @@ def _moment(when: str | None, loaded: Loaded) -> float | None:
 def _plan(loaded: Loaded, store: Store, edition: Edition, at: float | None, remaining: bool) -> Plan:
     """Raises ``SendError`` where the send would be refused, before anybody is asked."""
     slug = edition.compiled.slug
-    audience = store.sends.remaining(slug, edition.segment)
+    audience = store.sends.remaining(slug, edition.segment, at=time.time() if at is None else at)
+    pausing = store.sends.remaining(slug, edition.segment) - audience
     if not remaining:
         _refuse_twice(store, slug)
     if not audience or not edition.audience:
-        raise _nobody(store, edition)
+        raise _nobody(store, edition, pausing)
     wanted = None if edition.segment is None else frozenset(edition.segment)
     people = (one for one in store.subscribers.each(reachable=True) if wanted is None or one.id in wanted)
     sender, subject = headers_of(message_for(loaded, edition.compiled, next(people, STRANGER)))
-    return Plan(slug, audience, edition.audience - audience, sender, subject, where_mail_goes(loaded), at)
+    covered = edition.audience - audience - pausing
+    return Plan(slug, audience, covered, pausing, sender, subject, where_mail_goes(loaded), at)
 
 
-def _nobody(store: Store, edition: Edition) -> SendError:
+def _nobody(store: Store, edition: Edition, pausing: int) -> SendError:
     """Why nobody would get it."""
     subscribers = store.subscribers.count()
     if not subscribers:
@@ -134,6 +140,8 @@ def _nobody(store: Store, edition: Edition) -> SendError:
             f"the segment matches none of {plural(subscribers, 'subscriber')}",
             todo="It is --segment, else 'segment' in the issue's front matter.",
         )
+    if pausing:
+        return SendError(f"nobody is left to send it to: {plural(pausing, 'subscriber')} asked for a pause")
     slug = edition.compiled.slug
     sends = (send for send in store.sends.all() if send.slug == slug and send.kind is SendKind.ISSUE)
     return SendError(f"everyone is covered by {', '.join(f'{send.id} ({send.state})' for send in sends)}")
@@ -150,8 +158,10 @@ def _refuse_twice(store: Store, slug: str) -> None:
 
 def _show(plan: Plan, loaded: Loaded) -> None:
     timezone = loaded.settings.publication.timezone
+    others = {"got it before": plan.covered, "asked for a pause": plan.pausing}
+    left_out = ", ".join(f"{number(count)} {why}" for why, count in others.items() if count)
     lines = {
-        "To": plural(plan.audience, "recipient") + (f" ({number(plan.covered)} got it before)" if plan.covered else ""),
+        "To": plural(plan.audience, "recipient") + (f" ({left_out})" if left_out else ""),
         "From": plan.sender,
         "Subject": plan.subject,
         "Through": plan.relay,
@@ -192,12 +202,12 @@ def _knock(loaded: Loaded, store: Store, send: Send) -> None:
             err.print(f"[yellow]The send is written, but no worker could be woken:[/] {escape(shown(str(error)))}")
 
 
-def _wait(loaded: Loaded, store: Store, send: Send, as_json: bool) -> int:
+def _wait(loaded: Loaded, store: Store, send: Send, as_json: bool, log_addresses: bool) -> int:
     """Shows progress until the send is at rest; gives the exit status."""
     timezone = loaded.settings.publication.timezone
     force: Workforce | None = None
     try:
-        with workforce(loaded, store, send.id) as force:
+        with workforce(loaded, store, send.id, log_addresses=log_addresses) as force:
             status = watch(store, send.id, timezone, force=force)
     except KeyboardInterrupt:
         ours = force is not None and force.log is not None

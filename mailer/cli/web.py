@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 
 import click
 import uvicorn
+from starlette.responses import Response
 
 from mailer.cli.common import config_option, load
 from mailer.cli.edges import opened
-from mailer.cli.logs import log_to_stderr
+from mailer.cli.logs import log_addresses_option, log_to_stderr
 from mailer.cli.press import press_of
 from mailer.cli.redis_url import redis_url
 from mailer.config import secret_key
@@ -19,26 +20,45 @@ from mailer.errors import ConfigError
 from mailer.mjml.templates import load_templates
 from mailer.queue.arq_queue import connect
 from mailer.web.app import PATIENCE, create_app
+from mailer.web.client_address import parse_networks
+from mailer.web.fetch import fetch
+from mailer.web.figures import StoreFigures
+from mailer.web.metrics import Metrics
 from mailer.web.pages import PagePress
+from mailer.web.preferences import PreferencesPages, preferences_routes
+from mailer.web.rate_limit import RateLimit, limited
 from mailer.web.unsubscribe import draw_unsubscribe_pages, unsubscribe_routes
+from mailer.web.webhooks import webhook_routes
+
+ONE_CLICKS = (50.0, 3000.0)
+"""POSTs to /unsubscribe of one address: a second, and at once. A mail provider sends all its users' from a few."""
+
+FORMS = (0.2, 20.0)
+"""The same for forms that people fill in."""
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@log_addresses_option
 @config_option
-def command(host: str, port: int) -> None:
-    """Run the web process only: /unsubscribe, which every message links to, and health pages.
+def command(host: str, port: int, log_addresses: bool) -> None:
+    """Run the web process only: /unsubscribe and /preferences, which every message links to, and health pages.
 
     /healthz says that it runs, /readyz that database and Redis answer.
     """
-    log_to_stderr()
     loaded = load()
+    log_to_stderr(loaded, addresses=log_addresses)
     publication = loaded.settings.publication
     pages = PagePress(press_of(loaded).templates, load_templates(), publication)
-    unsubscribe_pages = draw_unsubscribe_pages(pages)
+    unsubscribe_pages, preferences_pages = draw_unsubscribe_pages(pages), PreferencesPages(pages, publication)
+    busy = pages.page("web/unsubscribe.html", "busy_title", "busy_text", button=False)
+
+    def refused(seconds: int) -> Response:
+        return busy.response(429, Retry_After=str(seconds))
+
     with opened(loaded) as store:
-        queue = connect(redis_url(loaded))
+        queue, secret = connect(redis_url(loaded)), secret_key(loaded)
 
         async def database() -> None:
             await asyncio.to_thread(store.workers.alive, 0.0, 0.0)
@@ -52,15 +72,20 @@ def command(host: str, port: int) -> None:
                 publication.name,
                 publication.language,
                 probes,
-                unsubscribe_routes(store, secret_key(loaded), unsubscribe_pages),
+                [
+                    *limited(unsubscribe_routes(store, secret, unsubscribe_pages), RateLimit(*ONE_CLICKS), refused),
+                    *limited(preferences_routes(store, secret, preferences_pages), RateLimit(*FORMS), refused),
+                    *webhook_routes(store.events, loaded.settings.webhooks, publication.base_url, fetch),
+                ],
+                trusted=parse_networks(loaded.settings.web.trusted_proxies),
+                metrics=Metrics([StoreFigures(store)]),
             ),
             host=host,
             port=port,
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=bool(loaded.settings.web.trusted_proxies),
-            forwarded_allow_ips=list(loaded.settings.web.trusted_proxies),
+            proxy_headers=False,  # see mailer.web.client_address
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             # uvicorn raises the signal that ended it once more when it is done, for whoever handled it before.

@@ -33,17 +33,25 @@ def config_arguments(loaded: Loaded) -> tuple[str, ...]:
     return ("--config", str(loaded.path)) if loaded.path else ()
 
 
-def worker_child(loaded: Loaded, name: str = "worker", log: Path | None = None) -> Child:
+def worker_child(
+    loaded: Loaded, name: str = "worker", log: Path | None = None, *, log_addresses: bool = False
+) -> Child:
     """A worker process; its log goes to ``log``, else to our stderr."""
-    worker = ("-m", "workers", *config_arguments(loaded))
+    worker = ("-m", "workers", *config_arguments(loaded), *log_arguments(log_addresses))
     return Child(name, ("-m", "mailer.cli.logged", str(log), *worker) if log else worker)
+
+
+def log_arguments(log_addresses: bool) -> tuple[str, ...]:
+    """What makes a child process show addresses in its log, where ours does."""
+    return ("--log-addresses",) if log_addresses else ()
 
 
 class Workforce:
     """Whoever works while a command waits. ``log`` is that of our own worker, None while there is none."""
 
-    def __init__(self, loaded: Loaded, store: Store, send: SendId, stack: ExitStack) -> None:
+    def __init__(self, loaded: Loaded, store: Store, send: SendId, stack: ExitStack, *, log_addresses: bool) -> None:
         self._loaded, self._store, self._send, self._stack = loaded, store, send, stack
+        self._log_addresses = log_addresses
         self._looked_at = float("-inf")
         self.log: Path | None = None
 
@@ -69,13 +77,14 @@ class Workforce:
         self._stack.callback(engine.stop)
         self.log = log = self._loaded.data_dir / LOG_NAME
         err.print(Text(f"No worker is running: started one for as long as this takes. Its log: {log}", "dim"))
-        self._stack.enter_context(running([worker_child(self._loaded, log=log)]))
+        child = worker_child(self._loaded, log=log, log_addresses=self._log_addresses)
+        self._stack.enter_context(running([child]))
 
 
 @contextmanager
-def workforce(loaded: Loaded, store: Store, send: SendId) -> Iterator[Workforce]:
+def workforce(loaded: Loaded, store: Store, send: SendId, *, log_addresses: bool = False) -> Iterator[Workforce]:
     """Somebody who delivers ``send`` for as long as a block of code runs. Raises ``QueueError``."""
     with ExitStack() as stack:
-        force = Workforce(loaded, store, send, stack)
+        force = Workforce(loaded, store, send, stack, log_addresses=log_addresses)
         force.see_to_it()
         yield force

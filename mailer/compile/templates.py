@@ -125,7 +125,7 @@ def _option(part: str, where: str) -> tuple[str, str]:
 
 
 class Drawing:
-    """Renders templates: sandboxed, strict about names, escaping for XML in ``.mjml`` and not at all in ``.txt``."""
+    """Renders templates: sandboxed, strict about names, escaping in ``.mjml`` and ``.html`` and not in ``.txt``."""
 
     def __init__(
         self, templates: Templates, context: Mapping[str, object], filters: Mapping[str, Callable[..., object]]
@@ -133,7 +133,7 @@ class Drawing:
         self._templates = templates
         self._environment = ImmutableSandboxedEnvironment(
             loader=FunctionLoader(self._load),
-            autoescape=lambda name: name is not None and name.endswith(".mjml"),
+            autoescape=lambda name: name is not None and name.endswith((".mjml", ".html")),
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,

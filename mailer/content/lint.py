@@ -17,7 +17,7 @@ SUBJECT_SHORT, SUBJECT_LONG = 78, 150
 NEEDS_ALT = ("image", "chart")
 """Blocks that draw a picture."""
 
-LATER = ("links.preferences", "links.web_version", "links.share")
+LATER = ("links.web_version", "links.share")
 """Links to pages that aren't served yet."""
 
 SHARES = "share"

@@ -11,7 +11,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
+from mailer.web.access_log import AccessLog
+from mailer.web.client_address import ClientAddress, Networks
+from mailer.web.headers import SecurityHeaders
+from mailer.web.metrics import Metrics
 from mailer.web.pages import page_headers
 
 log = logging.getLogger(__name__)
@@ -33,10 +38,19 @@ _INDEX = """<!doctype html>
 """
 
 
-def create_app(name: str, language: str, probes: Mapping[str, Probe], routes: Sequence[BaseRoute] = ()) -> Starlette:
+def create_app(
+    name: str,
+    language: str,
+    probes: Mapping[str, Probe],
+    routes: Sequence[BaseRoute] = (),
+    *,
+    trusted: Networks = (),
+    metrics: Metrics | None = None,
+) -> ASGIApp:
     """The ASGI application. ``probes`` are what ``/readyz`` asks, by name (``database``, ``redis``).
 
-    ``routes``: what else is answered.
+    ``routes``: what else is answered. ``trusted``: networks of reverse proxies. ``metrics`` counts the requests, and
+    answers ``/metrics``.
     """
 
     async def index(_: Request) -> Response:
@@ -49,10 +63,13 @@ def create_app(name: str, language: str, probes: Mapping[str, Probe], routes: Se
         states = {what: "ok" if good else "unreachable" for what, good in zip(probes, answers, strict=True)}
         return JSONResponse({"ready": ready, **states}, status_code=200 if ready else 503, headers=_UNCACHED)
 
-    return Starlette(
-        routes=[Route("/", index), Route("/healthz", healthz), Route("/readyz", readyz), *routes],
-        exception_handlers={404: not_found},
-    )
+    known = [Route("/", index), Route("/healthz", healthz), Route("/readyz", readyz), *routes]
+    if metrics is not None:
+        known += metrics.routes()
+    app = Starlette(routes=known, exception_handlers={404: not_found, 500: broken})
+    app.router.redirect_slashes = False  # it would lead to whatever host the request names
+    count = metrics.count if metrics else _uncounted
+    return ClientAddress(SecurityHeaders(AccessLog(app, known, count)), trusted)
 
 
 async def healthz(_: Request) -> Response:
@@ -63,6 +80,15 @@ async def healthz(_: Request) -> Response:
 async def not_found(_: Request, error: Exception) -> Response:
     """One line for what isn't here."""
     return PlainTextResponse("There is nothing here.\n", status_code=404)
+
+
+async def broken(_: Request, error: Exception) -> Response:
+    """One line for a defect of ours; what it is stands in the log."""
+    return PlainTextResponse("Something went wrong here. Please try again later.\n", status_code=500)
+
+
+def _uncounted(method: str, route: str, status: int) -> None:
+    """Where nobody asks for figures."""
 
 
 _UNCACHED = {"Cache-Control": "no-store"}

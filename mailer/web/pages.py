@@ -40,26 +40,36 @@ class PagePress:
     def __init__(self, templates: Templates, builtin: Templates, publication: Publication) -> None:
         language = publication.language
         tables = {*templates.label_tables, *builtin.label_tables}
+        self._languages = tables
         known = language in tables or language.partition("-")[0] in tables
-        # Drawing doesn't escape for .html: all values are escaped here, and Markup, so that nothing does it twice.
         self._labels = {name: escape(text) for name, text in _labels(templates, builtin, language).items()}
+        self.language = language if known else "en"
         self._name = escape(publication.name)
         self._drawing = Drawing(
             templates,
             {
                 "publication": {"name": self._name, "postal_address": escape(publication.postal_address)},
-                "language": escape(language if known else "en"),
+                "language": self.language,
                 "labels": self._labels,
             },
             {},
         )
 
-    def page(self, template: str, title: str, text: str, *, button: bool = False) -> Page:
-        """A page; ``title`` and ``text`` are labels' names. Raises ``CompileError`` with template and line."""
-        html = self._drawing.draw(template, title=self._text(title), text=self._text(text), button=button)
+    def page(self, template: str, title: str, text: str, **values: object) -> Page:
+        """A page; ``title`` and ``text`` are labels' names, ``values`` what else the template needs.
+
+        Texts in them are escaped when they are drawn. Raises ``CompileError`` with template and line.
+        """
+        html = self._drawing.draw(template, title=self.text(title), text=self.text(text), **values)
         return Page(html, page_headers(html))
 
-    def _text(self, label: str) -> Markup:
+    @property
+    def languages(self) -> list[str]:
+        """Those that there are texts in."""
+        return sorted(self._languages)
+
+    def text(self, label: str) -> Markup:
+        """A label's text in the publication's language, with its name."""
         # Replaced, not formatted: a stray brace in a publisher's own text is no reason to have no page.
         return Markup(self._labels[label].replace("{name}", self._name))  # noqa: S704 - both are escaped
 

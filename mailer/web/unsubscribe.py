@@ -6,41 +6,23 @@ not even one under way, puts its final dot after a message to that person. Neith
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 from urllib.parse import parse_qsl
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from mailer.errors import StoreError
-from mailer.model.ledger import SendKind
 from mailer.service.ports import Store
+from mailer.web.asking import RETRY_AFTER, Unavailable, asked
+from mailer.web.body import BodyRefused, read_body
 from mailer.web.pages import Page, PagePress
+from mailer.web.trial_links import TrialLinks
 from mailer.wire.links import Purpose, TokenClaims, TokenError, read_token
-
-T = TypeVar("T")
-
-log = logging.getLogger(__name__)
-
-BODY_LIMIT = 8192
-"""Bytes of a request's body. What RFC 8058 has in it are 26."""
-
-BODY_SECONDS = 10.0
-"""How long a request's body may take to arrive."""
-
-PATIENCE = 10.0
-"""Seconds to wait for the database. What is written later than that is valid all the same."""
-
-RETRY_AFTER = "60"
-"""Seconds (RFC 9110 §10.2.3)."""
 
 _ALLOWED = "GET, HEAD, POST"
 _BOUNDARY = re.compile(r'multipart/form-data\b.*;\s*boundary=(?:"([^"]{1,70})"|([^\s";,]{1,70}))', re.IGNORECASE)
@@ -65,9 +47,9 @@ def draw_unsubscribe_pages(press: PagePress) -> UnsubscribePages:
     name = "web/unsubscribe.html"
     return UnsubscribePages(
         press.page(name, "unsubscribe_title", "unsubscribe_text", button=True),
-        press.page(name, "unsubscribed_title", "unsubscribed_text"),
-        press.page(name, "unsubscribe_test_title", "unsubscribe_test_text"),
-        press.page(name, "unsubscribe_invalid_title", "unsubscribe_invalid_text"),
+        press.page(name, "unsubscribed_title", "unsubscribed_text", button=False),
+        press.page(name, "unsubscribe_test_title", "unsubscribe_test_text", button=False),
+        press.page(name, "unsubscribe_invalid_title", "unsubscribe_invalid_text", button=False),
         press.page(name, "unsubscribe_refused_title", "unsubscribe_refused_text", button=True),
         press.page(name, "unsubscribe_unavailable_title", "unsubscribe_unavailable_text", button=True),
     )
@@ -78,7 +60,7 @@ def unsubscribe_routes(store: Store, secret: bytes, pages: UnsubscribePages) -> 
 
     A token is taken whole, slashes and all, and a missing one is an invalid one: nobody is redirected.
     """
-    endpoint = _Endpoint(store, secret, pages)
+    endpoint = _Endpoint(store, secret, pages, TrialLinks(store))
     return [Route("/unsubscribe", endpoint), Route("/unsubscribe/{token:path}", endpoint)]
 
 
@@ -89,7 +71,7 @@ class _Endpoint:
     store: Store
     secret: bytes = field(repr=False)
     pages: UnsubscribePages
-    kinds: dict[int, SendKind] = field(default_factory=dict)
+    trials: TrialLinks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self._answer(Request(scope, receive))
@@ -104,28 +86,23 @@ class _Endpoint:
             return self.pages.refused.response(405, Allow=_ALLOWED)
         if request.method == "POST":
             return await self._refusal(request) or await self._done(claims)
-        return await self._asked(lambda: self.pages.test if self._is_test(claims) else self.pages.question)
+        return await self._asked(lambda: self.pages.test if self.trials.has(claims) else self.pages.question)
 
     async def _refusal(self, request: Request) -> Response | None:
         """The answer to a POST that doesn't ask to unsubscribe."""
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await _body(request)
-        except TimeoutError:
-            return self.pages.refused.response(408, Connection="close")
-        except ClientDisconnect:
-            return self.pages.refused.response(400)
-        if body is None:
-            return self.pages.refused.response(413)
+            body = await read_body(request)
+        except BodyRefused as refused:
+            return self.pages.refused.response(refused.status, **refused.headers)
         if not asks_to_unsubscribe(request.headers.get("content-type", ""), body):
             return self.pages.refused.response(400)
         return None
 
     async def _done(self, claims: TokenClaims) -> Response:
         def unsubscribe() -> Page:
-            if self._is_test(claims):
+            if self.trials.has(claims):
                 return self.pages.test
-            self.store.subscribers.unsubscribe(claims.subscriber, time.time())
+            self.store.subscribers.unsubscribe(claims.subscriber, time.time(), send=claims.send)
             return self.pages.done
 
         return await self._asked(unsubscribe)
@@ -133,23 +110,10 @@ class _Endpoint:
     async def _asked(self, question: Callable[[], Page]) -> Response:
         """The page that a question to the database ends in."""
         try:
-            async with asyncio.timeout(PATIENCE):
-                page = await asyncio.to_thread(question)
-        except (StoreError, TimeoutError) as error:
-            log.warning("unsubscribe pages can't be answered: %s", str(error) or "the database doesn't answer")
+            page = await asked(question)
+        except Unavailable:
             return self.pages.unavailable.response(503, Retry_After=RETRY_AFTER)
         return page.response()
-
-    def _is_test(self, claims: TokenClaims) -> bool:
-        """Whether the mail was a test-send or a preview, which may show anybody's link to somebody else.
-
-        Previews have send 0. What kind a send is never changes; the token's seal keeps strangers from asking.
-        """
-        if claims.subscriber == 0 or claims.send == 0:
-            return True
-        if claims.send not in self.kinds:
-            self.kinds.update({send.key: send.kind for send in self.store.sends.all()})
-        return self.kinds.get(claims.send) is SendKind.TEST
 
 
 def asks_to_unsubscribe(content_type: str, body: bytes) -> bool:
@@ -178,13 +142,3 @@ def _in_parts(body: bytes, delimiter: bytes) -> bool:
 
 def _is_pair(name: str, value: str) -> bool:
     return (name.strip().lower(), value.strip().lower()) == ("list-unsubscribe", "one-click")
-
-
-async def _body(request: Request) -> bytes | None:
-    """None: it is longer than ``BODY_LIMIT``. No more than that is kept."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            return None
-    return body

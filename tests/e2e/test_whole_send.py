@@ -1,4 +1,4 @@
-"""The main job, from outside: commands and workers as processes, a real relay, real databases, real faults."""
+"""The main job, from outside: commands and workers as their users run them. Faults in depth: ``tests/faults``."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import email
 import email.policy
 import os
 import signal
-import sqlite3
 import subprocess
-import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.servers.postgres import PostgresServer
 from tests.servers.publisher import NASTY, SAMPLE, Publisher
 from tests.servers.redis_command import command
 from tests.servers.waiting import gone, until
@@ -38,25 +34,6 @@ def test_everybody_once(publish: Publish, store_url: str, processes: int) -> Non
         status = publisher.wait_finished(send)
     assert status["counts"]["sent"] == status["audience"] == 200
     assert publisher.judge(send) == {"sent": 200}
-
-
-def test_refusals(publish: Publish, sqlite_url: str) -> None:
-    """A 5xx fails its recipient, a 4xx is tried again and comes through, and nobody else notices."""
-    faults = [
-        {"phase": "rcpt", "reply": "550 5.1.1 no such user", "to": "leser7@"},
-        {"phase": "rcpt", "reply": "451 4.7.1 greylisted", "to": "leser8@", "times": 1},
-        {"phase": "dot", "reply": "554 5.7.1 not wanted here", "to": "leser9@"},
-    ]
-    publisher = publish(sqlite_url, faults)
-    publisher.subscribe(37)
-    with publisher.worker():
-        send = publisher.json("send", str(SAMPLE), "--yes")["send"]
-        publisher.wait_finished(send)
-    assert publisher.judge(send) == {"sent": 48, "failed": 2}
-    rows = {row["email"].partition("@")[0]: row for row in publisher.json("recipients", send)}
-    assert (rows["leser7"]["code"], rows["leser7"]["reply"]) == (550, "5.1.1 no such user")
-    assert (rows["leser8"]["state"], rows["leser8"]["attempts"]) == ("sent", 2)
-    assert rows["leser9"]["code"] == 554
 
 
 def test_flushall(publish: Publish, sqlite_url: str) -> None:
@@ -153,59 +130,6 @@ def test_names(publish: Publish, tmp_path: Path) -> None:
     assert "&lt;script&gt;" in script.get_body(("html",)).get_content()
     assert "<script>alert(1)</script>" in script.get_body(("plain",)).get_content()
     assert "Eve Bcc: victim@example.com" in shown["crlf@example.net"].get_body(("plain",)).get_content()
-
-
-def test_postgresql_restarts(publish: Publish, postgres: PostgresServer, postgres_url: str) -> None:
-    """A PostgreSQL that crashes in the middle of a send is waited for; the worker lives, nothing is lost or doubled."""
-    publisher = publish(postgres_url, SLOW)
-    publisher.subscribe(187)
-    with publisher.worker() as worker:
-        send = publisher.json("send", str(SAMPLE), "--yes")["send"]
-        publisher.wait_accepted(60)
-        postgres.stop()
-        time.sleep(2)
-        held = len(publisher.accepted())
-        time.sleep(1)
-        assert len(publisher.accepted()) == held, "a dot went out that couldn't be recorded"
-        postgres.start()
-        publisher.wait_finished(send)
-        assert worker.poll() is None
-    assert publisher.judge(send) == {"sent": 200}
-
-
-def test_sqlite_locked(publish: Publish, sqlite_url: str) -> None:
-    """While another process holds SQLite's lock no dot goes out; when it lets go, the send goes on."""
-    publisher = publish(sqlite_url, SLOW)
-    publisher.subscribe(187)
-    with publisher.worker():
-        send = publisher.json("send", str(SAMPLE), "--yes")["send"]
-        publisher.wait_accepted(60)
-        with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            time.sleep(1)
-            held = len(publisher.accepted())
-            time.sleep(2)
-            assert len(publisher.accepted()) == held, "a dot went out that couldn't be recorded"
-            other.execute("ROLLBACK")
-        publisher.wait_finished(send)
-    assert publisher.judge(send) == {"sent": 200}
-
-
-def test_stopped_and_continued(publish: Publish, store_url: str) -> None:
-    """A worker that is stopped past its lease sends nothing on waking that another has sent meanwhile."""
-    publisher = publish(store_url, SLOW)
-    publisher.subscribe(187)
-    with publisher.worker(2) as supervisor:
-        send = publisher.json("send", str(SAMPLE), "--yes")["send"]
-        publisher.wait_accepted(60)
-        sleeper, _ = workers_of(supervisor)
-        os.kill(sleeper, signal.SIGSTOP)
-        status = publisher.wait_finished(send)
-        os.kill(sleeper, signal.SIGCONT)
-        time.sleep(2)
-    states = publisher.judge(send)
-    assert states["sent"] + states["in_doubt"] == 200
-    assert status["counts"]["in_doubt"] <= 4
 
 
 def test_unsubscribed_on_the_way(publish: Publish, sqlite_url: str) -> None:

@@ -27,10 +27,11 @@ from mailer.model.settings import Publication
 from mailer.service import ports
 from mailer.service.ports import Incoming, NewSend, Store
 from mailer.store.store import SqlStore, open_store
-from mailer.web import unsubscribe
+from mailer.web import asking, body
 from mailer.web.app import create_app
+from mailer.web.body import BODY_LIMIT
 from mailer.web.pages import PagePress
-from mailer.web.unsubscribe import BODY_LIMIT, asks_to_unsubscribe, draw_unsubscribe_pages, unsubscribe_routes
+from mailer.web.unsubscribe import asks_to_unsubscribe, draw_unsubscribe_pages, unsubscribe_routes
 from mailer.wire.freeze import freeze
 from mailer.wire.links import make_token
 from tests.servers.waiting import until
@@ -238,7 +239,7 @@ def test_large_body(site: Site, size: int) -> None:
 
 def test_slow_body(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that doesn't arrive is 408, and the connection ends."""
-    monkeypatch.setattr(unsubscribe, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(body, "BODY_SECONDS", 0.05)
     parts = urlsplit(site.url)
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as connection:
         connection.sendall(f"POST {parts.path} HTTP/1.1\r\nHost: x\r\nContent-Length: 26\r\n\r\nList".encode())
@@ -282,7 +283,7 @@ def test_database_gone(site: Site, caplog: pytest.LogCaptureFixture) -> None:
 def test_database_busy(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that doesn't answer in time is a 503, not a request that hangs."""
     assert ask(site.url).status == 200
-    monkeypatch.setattr(unsubscribe, "PATIENCE", 0.05)
+    monkeypatch.setattr(asking, "PATIENCE", 0.05)
     with site.store.database.write():
         assert site.post().status == 503
 

@@ -311,13 +311,12 @@ def test_a_lost_secret_key(tmp_path: Path) -> None:
 def test_inactive_keys(tmp_path: Path) -> None:
     """Keys this version doesn't act upon are named when they are set, and only then."""
     text = (
-        '[delivery]\nin_doubt = "resend"\n[delivery.domains."gmail.com"]\nrate = "5/s"\n[bounces]\nsoft_limit = 3\n'
+        '[delivery.domains."gmail.com"]\nrate = "5/s"\n[bounces]\nsoft_limit = 3\n'
         '[tracking]\nopens = true\n[webhooks.ses]\nx = "y"\n'
         '[web]\ndashboard_password = "p"\n'
     )
     assert inactive_keys(load(tmp_path, text)) == [
         "delivery.domains",
-        'delivery.in_doubt = "resend"',
         "bounces.soft_limit",
         "webhooks",
         "tracking.opens",

@@ -1,0 +1,88 @@
+"""``/metrics`` in Prometheus' text format 0.0.4.
+
+What it says names no person, but how many people a publication has is nobody's business either: so it is answered only
+to who asks directly from this machine or a private network. A request that came through a reverse proxy is refused,
+whoever it is from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from mailer.web.client_address import FORWARDING, client_of
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+FRESH = 5.0
+"""Seconds for which figures are given again."""
+
+SHARE = 20
+"""Reading them takes no more than one part in so many of the time …"""
+
+STALE = 60.0
+"""… unless they would be older than this, in seconds."""
+
+Source = Callable[[], Iterable[Metric]]
+"""Reads some figures; may block, and mustn't raise for a database or Redis that is away."""
+
+
+class Metrics:
+    """A web process's figures: its requests, its use of the machine, and what ``sources`` say."""
+
+    def __init__(self, sources: Sequence[Source] = ()) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._registry)
+        for source in sources:
+            self._registry.register(_Collected(source))
+        self._requests = Counter(
+            "mailer_web_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
+        )
+        self._lock = asyncio.Lock()
+        self._text, self._until = b"", float("-inf")
+
+    def count(self, method: str, route: str, status: int) -> None:
+        """Counts a request that was answered; ``method`` and ``route`` are words from a short list."""
+        self._requests.labels(method, route, str(status)).inc()
+
+    def routes(self) -> list[BaseRoute]:
+        """For ``mailer.web.app.create_app``."""
+        return [Route("/metrics", self._answer)]
+
+    async def text(self) -> bytes:
+        """All figures, a few seconds old at most. One reading at a time."""
+        async with self._lock:
+            began = time.monotonic()
+            if began >= self._until:
+                self._text = await asyncio.to_thread(generate_latest, self._registry)
+                ended = time.monotonic()
+                self._until = ended + min(max(FRESH, (ended - began) * SHARE), STALE)
+            return self._text
+
+    async def _answer(self, request: Request) -> Response:
+        if not is_inside(request):
+            return PlainTextResponse("There is nothing here.\n", status_code=404)
+        return Response(await self.text(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def is_inside(request: Request) -> bool:
+    """Whether somebody on this machine or in a private network asks, and no proxy has handed it on."""
+    address = client_of(request.scope)
+    direct = not any(name in request.headers for name in FORWARDING)
+    return direct and (address is None or not address.is_global)
+
+
+class _Collected(Collector):
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def collect(self) -> Iterable[Metric]:
+        return self._source()

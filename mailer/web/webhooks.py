@@ -1,0 +1,215 @@
+"""``/webhooks/{provider}``: what e-mail providers tell, stored before it is answered with 200.
+
+Whatever keeps an event from being stored is answered so that the provider tells it again: 503 while the database (or
+Amazon's certificate) can't be reached. Bodies are read up to ``MAX_BODY`` bytes, before anybody is known to be who they
+say, so all bodies together are bounded too. The work, which may be slow for a hostile body, is done in threads of its
+own, beside the pages that readers see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from mailer.bounces.errors import CertificateNeeded, WebhookError
+from mailer.bounces.providers import PROVIDERS
+from mailer.bounces.request import MAX_BODY, Section
+from mailer.errors import StoreError
+from mailer.service.events import Received, receive_webhook
+from mailer.service.inbox import Events
+from mailer.web.fetch import Fetch, FetchError
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+BODY_SECONDS = 30.0
+"""How long a request's body may take to arrive."""
+
+MAX_BODIES = 64 * 1024 * 1024
+"""Bytes of all bodies that are being read or worked on."""
+
+PATIENCE = 20.0
+"""Seconds to wait for the database. What is stored later than that is told again, and counts once."""
+
+RETRY_AFTER = "60"
+"""Seconds (RFC 9110 §10.2.3)."""
+
+FETCH_AGAIN = 60.0
+"""Seconds until a URL that couldn't be fetched is tried again."""
+
+QUIET = 60.0
+"""Seconds in which a provider's requests are refused in silence after one refusal was logged."""
+
+_ALLOWED = "GET, HEAD, POST"
+_BASIC = frozenset({"brevo", "mailjet", "postmark", "sparkpost"})
+_URLS = 50
+
+
+def webhook_routes(
+    events: Events,
+    sections: Mapping[str, Section],
+    base_url: str,
+    fetch: Fetch,
+    now: Callable[[], float] = time.time,
+) -> list[BaseRoute]:
+    """For ``mailer.web.app.create_app``. ``sections``: ``[webhooks.<provider>]`` by provider; one may be empty.
+
+    ``base_url``: where the web process is reached, without a slash at its end.
+    """
+    endpoint = _Endpoint(events, {name: sections[name] for name in sections if name in PROVIDERS}, base_url, fetch, now)
+    return [Route("/webhooks/{provider}", endpoint)]
+
+
+class _Refused(Exception):
+    """The answer is clear before the request was looked into."""
+
+    def __init__(self, status: int, what: str, **headers: str) -> None:
+        super().__init__(what)
+        self.response = _answer(status, what, **headers)
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    """Answers every method, so that each answer is one line of ours."""
+
+    events: Events
+    sections: Mapping[str, Section] = field(repr=False)
+    base_url: str
+    fetch: Fetch
+    now: Callable[[], float]
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, "webhooks"))
+    held: int = 0
+    certificates: dict[str, bytes] = field(default_factory=dict)
+    failed_at: dict[str, float] = field(default_factory=dict)
+    fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
+    logged_at: dict[str, float] = field(default_factory=dict)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._respond(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        provider = request.path_params["provider"]
+        if provider not in self.sections:
+            return _answer(404, "There is nothing here.")
+        if request.method in ("GET", "HEAD"):
+            return _answer(200, "Events are taken here.")
+        if request.method != "POST":
+            return _answer(405, "Events come by POST.", Allow=_ALLOWED)
+        body = bytearray()
+        try:
+            await self._read(request, body)
+            return await self._take(provider, dict(request.headers), bytes(body))
+        except _Refused as refused:
+            return refused.response
+        finally:
+            self.held -= len(body)
+
+    async def _read(self, request: Request, body: bytearray) -> None:
+        too_large = _Refused(413, f"A body has {MAX_BODY} bytes at most.", Connection="close")
+        length = request.headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY:
+            raise too_large
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for chunk in request.stream():
+                    if self.held + len(chunk) > MAX_BODIES:
+                        raise _Refused(503, "Too much at once.", Retry_After=RETRY_AFTER, Connection="close")
+                    self.held += len(chunk)
+                    body += chunk
+                    if len(body) > MAX_BODY:
+                        raise too_large
+        except TimeoutError:
+            raise _Refused(408, "The body took too long to come.", Connection="close") from None
+        except ClientDisconnect:
+            raise _Refused(400, "The body is cut off.") from None
+
+    async def _take(self, provider: str, headers: Mapping[str, str], body: bytes) -> Response:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                received = await self._receive(provider, headers, body)
+                if received.confirm is not None:
+                    await self._in_thread(lambda: self.fetch(str(received.confirm)))
+                    log.info("the subscription of /webhooks/%s is confirmed", provider)
+        except (CertificateNeeded, FetchError) as error:
+            return self._later(provider, f"Amazon SNS can't be asked: {error}")
+        except WebhookError as error:
+            self._log(provider, f"a request is refused with {error.status}: {error}")
+            asks = error.status == 401 and provider in _BASIC
+            more = {"WWW_Authenticate": 'Basic realm="webhooks"'} if asks else {}
+            return _answer(error.status, f"{error.what}.", **more)
+        except StoreError as error:
+            return self._later(provider, f"events can't be stored: {error}")
+        except TimeoutError:
+            return self._later(provider, "events can't be stored: the database doesn't answer")
+        return _answer(200, "Taken.")
+
+    async def _receive(self, provider: str, headers: Mapping[str, str], body: bytes) -> Received:
+        def work() -> Received:
+            return receive_webhook(
+                self.events,
+                provider,
+                headers,
+                body,
+                self.sections[provider],
+                self.now(),
+                url=f"{self.base_url}/webhooks/{provider}",
+                certificates=self.certificates,
+            )
+
+        try:
+            return await self._in_thread(work)
+        except CertificateNeeded as needed:
+            await self._fetch_certificate(needed)
+        return await self._in_thread(work)
+
+    async def _fetch_certificate(self, needed: CertificateNeeded) -> None:
+        """One at a time. The URL is one of Amazon SNS, but which one is the sender's choice: what failed isn't tried
+        again for a while, and not more than a few are kept."""
+        async with self.fetching:
+            if needed.url in self.certificates:
+                return
+            if self.now() - self.failed_at.get(needed.url, float("-inf")) < FETCH_AGAIN:
+                raise needed
+            try:
+                found = await self._in_thread(lambda: self.fetch(needed.url))
+            except FetchError:
+                _keep(self.failed_at, needed.url, self.now())
+                raise
+            _keep(self.certificates, needed.url, found)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, call)
+
+    def _later(self, provider: str, why: str) -> Response:
+        self._log(provider, why)
+        return _answer(503, "Not now.", Retry_After=RETRY_AFTER)
+
+    def _log(self, provider: str, what: str) -> None:
+        """Strangers can make as many of these as they like."""
+        if self.now() - self.logged_at.get(provider, float("-inf")) >= QUIET:
+            self.logged_at[provider] = self.now()
+            log.warning("/webhooks/%s: %s", provider, what)
+
+
+def _keep(table: dict[str, T], url: str, value: T) -> None:
+    if len(table) >= _URLS:
+        table.clear()
+    table[url] = value
+
+
+def _answer(status: int, text: str, **headers: str) -> PlainTextResponse:
+    """``headers`` with ``_`` for ``-``."""
+    more = {name.replace("_", "-"): value for name, value in headers.items()}
+    return PlainTextResponse(f"{text}\n", status, {"Cache-Control": "no-store", **more})
