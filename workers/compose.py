@@ -14,14 +14,19 @@ from functools import partial
 
 from mailer.config import Loaded, ensure_data_dir, secret_key
 from mailer.config.facts import send_facts
+from mailer.delivery.destination import destination
 from mailer.model.ledger import Send, WorkerId
 from mailer.model.settings import Relay, Settings
 from mailer.queue.arq_queue import connect
+from mailer.queue.destinations import connect_destinations
 from mailer.queue.pace import connect_pace
-from mailer.service.deliver import Assemble, Chance, Deliverer
+from mailer.queue.quota import connect_quota
+from mailer.service.deliver import Assemble, Chance, Deliverer, Flight
+from mailer.service.destinations import Destinations, Limit
 from mailer.service.events import act_on_backlog
 from mailer.service.ports import Queue, Store
-from mailer.service.reconcile import queue_unfinished, settle_overdue
+from mailer.service.reconcile import pause_refused, queue_unfinished, settle_overdue
+from mailer.service.warm_up import Ramp, WarmUp
 from mailer.smtp.capture import Capture
 from mailer.smtp.connect import place
 from mailer.smtp.pool import HOLD, RelayPool
@@ -63,38 +68,69 @@ async def open_runtime(loaded: Loaded, redis_url: str) -> Runtime:
         capture = Capture(loaded.data_dir / CAPTURED)
         relays, stop_capture = (_captured(await capture.start()),), capture.stop
         log.warning("no relay is configured: mail is captured as files in %s", loaded.data_dir / CAPTURED)
+    sharing, quota = connect_destinations(redis_url), connect_quota(redis_url)
     rates = {place(relay): relay.rate for relay in relays if relay.rate is not None}
-    pool = RelayPool(relays, hold=0.0 if rates else HOLD)
+    ramps = {place(relay): ramp for relay in relays if (ramp := _ramp(relay)) is not None}
+    is_paced = bool(rates or ramps)
+    pool = RelayPool(relays, hold=0.0 if is_paced else HOLD)
+
+    async def sent_since(moment: float) -> int:
+        return await asyncio.to_thread(store.sends.sent_since, moment)
+
+    warm_up = WarmUp(ramps, quota, sent_since, time.time)
+    connections = sum(relay.connections for relay in relays)
+    destinations: Destinations[Flight] = Destinations(
+        _limits(settings), sharing, pace, size=connections, clock=time.time, relays=pool
+    )
     deliverer = Deliverer(
         store,
-        PacedRelays(pool, pace, rates) if rates else pool,
+        PacedRelays(pool, pace, rates, warm_up, pool.rest) if is_paced else pool,
         partial(_freeze, store, loaded),
         Chance(time.time, random.random, _new_worker),
         host=socket.gethostname(),
         pid=os.getpid(),
         retry_after=settings.delivery.retry_after,
         chunk=rows_at_once(relays),
-        connections=sum(relay.connections for relay in relays),
+        connections=connections,
         resend_within=settings.delivery.retry_for if settings.delivery.in_doubt == "resend" else None,
+        destinations=destinations,
     )
     return Runtime(
         deliverer,
-        partial(_reconcile, store, queue, settings, secret_key(loaded)),
+        partial(_reconcile, store, queue, destinations, settings, secret_key(loaded)),
         at_once=batches_at_once(settings),
-        close_last=(stop_capture, queue.close, pace.close, partial(asyncio.to_thread, store.close)),
+        close_last=(
+            *(stop_capture, queue.close, pace.close, sharing.close, quota.close),
+            partial(asyncio.to_thread, store.close),
+        ),
     )
 
 
-async def _reconcile(store: Store, queue: Queue, settings: Settings, secret: bytes) -> None:
+async def _reconcile(
+    store: Store, queue: Queue, destinations: Destinations[Flight], settings: Settings, secret: bytes
+) -> None:
     """A round of the reconciler."""
     now = time.time()
     await asyncio.to_thread(settle_overdue, store, settings.delivery, now)
-    await queue_unfinished(store, queue, settings.delivery, now)
+    await asyncio.to_thread(pause_refused, store, dict(destinations.conditions), now)
+    await queue_unfinished(store, queue, settings.delivery, now, leave_out=destinations.closed())
     await act_on_backlog(store, secret, settings.bounces, time.time)
 
 
 def _freeze(store: Store, loaded: Loaded, send: Send) -> Assemble:
     return freeze(store.issues.get(send.artefact), send_facts(loaded, send)).assemble
+
+
+def _limits(settings: Settings) -> dict[str, Limit]:
+    """What is configured, by destination: ``gmail.com`` and ``googlemail.com`` are one."""
+    domains = settings.delivery.domains.items()
+    return {destination(domain): Limit(limit.rate, limit.connections) for domain, limit in domains}
+
+
+def _ramp(relay: Relay) -> Ramp | None:
+    if relay.warm_up is None or relay.warm_up_since is None:
+        return None
+    return Ramp(relay.warm_up, relay.warm_up_growth, relay.warm_up_since)
 
 
 def _new_worker() -> WorkerId:

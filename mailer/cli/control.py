@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Literal, cast
 
 import click
+from rich.markup import escape
 
 from mailer.cli.common import config_option, json_option, load
 from mailer.cli.edges import confirm, figures, opened
 from mailer.cli.output import err, number, out, plural, print_json, state
 from mailer.cli.progress import AT_REST, status_json
+from mailer.cli.redis_url import redis_url
 from mailer.cli.start_hint import say_how_to_start
+from mailer.config import Loaded
+from mailer.errors import QueueError
 from mailer.model.ledger import RecipientState, SendId, SendState
+from mailer.queue.destinations import connect_destinations
 from mailer.service.control import stop
+from mailer.service.destinations import TICK
 from mailer.service.ports import Store
 
 yes_option = click.option("--yes", is_flag=True, help="Don't ask.")
@@ -61,8 +68,8 @@ def _stop(send_id: SendId, how: Literal["pause", "cancel"], as_json: bool) -> No
 @config_option
 def resume(send: str, yes: bool, as_json: bool) -> None:
     """Let a paused SEND go on. Says first how many it sends to and how many it skips."""
-    send_id = SendId(send)
-    with opened(load(), must_exist=True) as store:
+    send_id, loaded = SendId(send), load()
+    with opened(loaded, must_exist=True) as store:
         state_before = store.sends.get(send_id).state
         if state_before is SendState.PAUSED:
             will_send, will_skip = store.sends.waiting(send_id)
@@ -70,9 +77,29 @@ def resume(send: str, yes: bool, as_json: bool) -> None:
             confirm("Go on?", yes=yes)
         elif state_before not in AT_REST:
             _say_already(store, send_id)
+        _close_breakers(loaded)
         store.sends.resume(send_id, time.time())
         _report(store, send_id, as_json)
         say_how_to_start(store)
+
+
+def _close_breakers(loaded: Loaded) -> None:
+    """Destinations that refused our mail are tried again at once: whoever resumes has mended the cause."""
+
+    async def close() -> list[str]:
+        destinations = connect_destinations(redis_url(loaded))
+        try:
+            return await destinations.close_breakers()
+        finally:
+            await destinations.close()
+
+    try:
+        if names := asyncio.run(close()):
+            err.print(f"Tried again at once: {', '.join(names)}.", markup=False)
+            time.sleep(2 * TICK)  # until all workers know: one that doesn't would pause the send again
+    except QueueError as error:
+        if loaded.settings.redis.url:
+            err.print(f"[yellow]Destinations that refused our mail are left alone for now:[/] {escape(str(error))}")
 
 
 @click.command()

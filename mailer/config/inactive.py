@@ -9,9 +9,6 @@ def inactive_keys(loaded: Loaded) -> list[str]:
     """The names of those that are set."""
     settings = loaded.settings
     found = {
-        "delivery.domains": bool(settings.delivery.domains),
-        "relays.weight": any(relay.weight != 1 for relay in settings.relays),
-        "relays.warm_up": any(relay.warm_up for relay in settings.relays),
         "tracking.opens": settings.tracking.opens,
         "tracking.clicks": settings.tracking.clicks,
         "web.dashboard_password": bool(settings.web.dashboard_password.get_secret_value()),

@@ -18,6 +18,7 @@ import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from arq.connections import ArqRedis
 
@@ -83,6 +84,7 @@ class SharedDestinations:
 
     def __init__(self, client: ArqRedis, url: str) -> None:
         self._client, self._url, self._away = client, url, False
+        self._commands: Any = client  # redis-py's types don't know which client waits
         self._worker = secrets.token_hex(8)
         self._exchange = client.register_script(_EXCHANGE)
         self._change = client.register_script(_CHANGE)
@@ -115,6 +117,27 @@ class SharedDestinations:
         except Failure as error:
             self._gone(error)
             return False
+
+    async def close_breakers(self) -> list[str]:
+        """Forgets all breakers, for all workers: an operator says that the cause is mended. Gives their destinations.
+
+        Raises ``QueueError`` while Redis can't be reached.
+        """
+        names = sorted(name for name, condition in (await self.conditions()).items() if condition.pause)
+        try:
+            if names:
+                await self._commands.hdel(_CONDITIONS, *names)
+        except Failure as error:
+            raise queue_error(error, self._url) from None
+        return names
+
+    async def conditions(self) -> Mapping[str, Condition]:
+        """What is known to be wrong with destinations. Raises ``QueueError`` while Redis can't be reached."""
+        try:
+            flat = await self._commands.hgetall(_CONDITIONS)
+        except Failure as error:
+            raise queue_error(error, self._url) from None
+        return _conditions([_text(item) for pair in flat.items() for item in pair])
 
     async def close(self) -> None:
         """Closes the connections."""

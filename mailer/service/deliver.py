@@ -396,8 +396,8 @@ class Deliverer:
                 log.exception("a heartbeat failed in a way nobody foresaw")
 
     async def _beat_once(self) -> None:
-        beat = self._store.workers.beat
-        if await self._db(lambda: beat(self.worker, self._chance.now(), self._trouble), self._heart_thread):
+        beat, trouble = self._store.workers.beat, self._trouble or self._destinations.trouble()
+        if await self._db(lambda: beat(self.worker, self._chance.now(), trouble), self._heart_thread):
             await self._find_strays()
             return
         log.warning("this worker was taken for dead while it slept; it goes on under a new id")

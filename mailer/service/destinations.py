@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -35,6 +35,9 @@ that has just begun, make no measure. What is too fast is halved again soon."""
 
 WANTED = 5.0
 """Seconds for which connections are wanted after they were last used."""
+
+SHOWN = 5
+"""Destinations that are named to people, at most."""
 
 _ACCEPTED = Signal.ACCEPTED
 
@@ -141,6 +144,13 @@ class Destinations(Generic[T]):
         """All that is known to be wrong with destinations."""
         return self._conditions
 
+    def trouble(self) -> str:
+        """Which destinations refuse our mail, and why, for people to read; empty when none does."""
+        refusing = sorted(name for name, condition in self._conditions.items() if condition.pause)
+        return "; ".join(f"{name} refuses our mail: {self._conditions[name].why}" for name in refusing[:SHOWN]) + (
+            f"; and {len(refusing) - SHOWN} more" if len(refusing) > SHOWN else ""
+        )
+
     def now(self) -> float:
         """The time that all workers share, in Unix seconds."""
         return self._clock() + self._offset
@@ -176,14 +186,6 @@ class Destinations(Generic[T]):
         for task in (issuers := list(self._issuers.values())):
             task.cancel()
         await asyncio.gather(*issuers, return_exceptions=True)
-
-    async def forget(self, names: Sequence[str]) -> None:
-        """Closes breakers, for everybody: an operator takes over."""
-        for name in names:
-            known = self._conditions.pop(name, None)
-            self._heard.pop(name, None)
-            if known is not None:
-                await self._sharing.change(name, known, None)
 
     # ------------------------------------------------------------------------------------------------------------------
 

@@ -140,8 +140,12 @@ class Lines(Generic[T]):
             return []
         out = [line.items.pop() for _ in range(len(line.items) - keep)]
         self.waiting -= len(out)
-        if not line.items and not line.busy:
-            self._drop(name)
+        if not line.items:
+            if line.queued:  # else ``has_next`` would promise what ``next`` can't keep
+                line.queued = False
+                self._turns.remove(name)
+            if not line.busy:
+                self._drop(name)
         return out
 
     def take_out_all(self) -> list[T]:

@@ -187,6 +187,12 @@ class Sends(Protocol):
     def waiting(self, send: SendId) -> tuple[int, int]:
         """Of the pending and deferred: how many would be sent if the send ran now, and how many skipped."""
 
+    def waiting_for(self, send: SendId, destinations: Collection[str]) -> dict[str, int]:
+        """How many recipients of these destinations aren't done; destinations without any are left out."""
+
+    def sent_since(self, moment: float) -> int:
+        """How many messages of all sends were taken by relays since then, by what the ledger says now."""
+
     def pause(self, send: SendId, reason: str, now: float) -> Send:
         """scheduled|running → paused; the claimed go back to pending. Idempotent."""
 

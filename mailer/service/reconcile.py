@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection, Mapping
 from math import inf
 
+from mailer.delivery.condition import STOP_AT, Condition, why_stop
+from mailer.model.ledger import SendKind, SendState
 from mailer.model.settings import Delivery
 from mailer.service.deliver import GRACE, LEASE
 from mailer.service.ports import Queue, Store
@@ -40,8 +43,26 @@ def settle_overdue(store: Store, delivery: Delivery, now: float) -> None:
         log.info("send %s is finished", finished)
 
 
-async def queue_unfinished(store: Store, queue: Queue, delivery: Delivery, now: float) -> int:
-    """Queues every batch with waiting rows; gives how many there are. Raises ``QueueError``, ``StoreError``."""
-    batches = await asyncio.to_thread(store.ledger.unfinished, now, delivery.batch_size)
+def pause_refused(store: Store, conditions: Mapping[str, Condition], now: float) -> None:
+    """Pauses sends that too many destinations refuse for our sake, with the reason: going on would make it worse."""
+    refusing = [name for name, condition in conditions.items() if condition.pause]
+    if len(refusing) < STOP_AT:
+        return
+    for send in store.sends.all():
+        if send.state is not SendState.RUNNING or send.kind is not SendKind.ISSUE:
+            continue
+        if reason := why_stop(conditions, store.sends.waiting_for(send.id, refusing), send.audience):
+            log.error("send %s is paused: %s", send.id, reason)
+            store.sends.pause(send.id, reason, now)
+
+
+async def queue_unfinished(
+    store: Store, queue: Queue, delivery: Delivery, now: float, *, leave_out: Collection[str] = ()
+) -> int:
+    """Queues every batch with waiting rows; gives how many there are. Raises ``QueueError``, ``StoreError``.
+
+    ``leave_out``: destinations whose rows would only be claimed to be given back.
+    """
+    batches = await asyncio.to_thread(store.ledger.unfinished, now, delivery.batch_size, leave_out)
     await queue.enqueue(batches)
     return len(batches)

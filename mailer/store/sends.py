@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, Literal
 
@@ -174,6 +174,14 @@ class SqlSends:
     def waiting(self, send: SendId) -> tuple[int, int]:
         with self._database.read() as connection:
             return self._figures.waiting(connection, self._find(connection, send))
+
+    def waiting_for(self, send: SendId, destinations: Collection[str]) -> dict[str, int]:
+        with self._database.read() as connection:
+            return self._figures.waiting_for(connection, self._find(connection, send), destinations)
+
+    def sent_since(self, moment: float) -> int:
+        with self._database.read() as connection:
+            return self._figures.sent_since(connection, moment)
 
     def recipients(self, send: SendId, state: RecipientState | None) -> Iterator[RecipientReport]:
         key, after = self.get(send).key, 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
+
 from sqlalchemy import Connection
 
 from mailer.model.ledger import RecipientState, Send, Status
@@ -32,11 +35,34 @@ class Figures:
             WHERE r.send = :send AND r.open_epoch IS NOT NULL AND r.state IN ({can_claim})"""
         )
 
+        self._waiting_for = database.sql(
+            """SELECT r.destination, count(*) AS people FROM recipients r {by_unfinished}
+            WHERE r.send = :send AND r.open_epoch IS NOT NULL
+                AND r.destination IN (SELECT g.name FROM {names} AS g)
+            GROUP BY r.destination""",
+            names=database.given("names", name="text"),
+        )
+        # Only sends that may have sent anything since then: their ledgers are read through.
+        self._sent_since = database.sql(
+            """SELECT count(*) FROM sends e JOIN recipients r ON r.send = e.key
+            WHERE (e.finished_at IS NULL OR e.finished_at >= :since) AND r.state = 'sent' AND r.updated_at >= :since"""
+        )
+
     def waiting(self, connection: Connection, send: Send) -> tuple[int, int]:
         """Of the pending and deferred: how many would be sent if the send ran now, and how many skipped."""
         found = connection.execute(self._waiting, {"send": send.key}).one()
         unwanted = found.unwanted or 0
         return found.people - unwanted, unwanted
+
+    def waiting_for(self, connection: Connection, send: Send, destinations: Collection[str]) -> dict[str, int]:
+        """How many recipients of these destinations aren't done."""
+        names = json.dumps([(name,) for name in sorted(destinations)])
+        rows = connection.execute(self._waiting_for, {"send": send.key, "names": names})
+        return {row.destination: row.people for row in rows}
+
+    def sent_since(self, connection: Connection, moment: float) -> int:
+        """How many messages relays have taken since then."""
+        return int(connection.execute(self._sent_since, {"since": moment}).scalar_one())
 
     def status(self, connection: Connection, send: Send, now: float) -> Status:
         """What came back is counted once a recipient: see ``mailer.store.feedback``."""

@@ -217,6 +217,16 @@ def test_taken_out(clock: Clock) -> None:
     assert sorted(lines.take_out("a", keep=1)) == ["a1", "a2"]
     assert sorted(lines.take_out_all()) == ["a0", "b0", "b1"]
     assert lines.take_out("c") == []
+    assert not lines.has_next
+
+
+def test_no_empty_promise(clock: Clock) -> None:
+    """What was taken out is promised to nobody: whoever asks as long as there is a next one would never end."""
+    lines = filled(clock, a=2, b=1)
+    lines.take_out("a")
+    assert lines.has_next
+    assert begin(lines) == [("b", clock.now)]
+    assert not lines.has_next
     assert (lines.waiting, lines.next()) == (0, None)
 
 
