@@ -134,11 +134,11 @@ def test_names(publish: Publish, tmp_path: Path) -> None:
 
 def test_unsubscribed_on_the_way(publish: Publish, sqlite_url: str) -> None:
     """Whoever is removed or suppressed in the middle of a send, before their turn, gets no mail."""
-    publisher = publish(sqlite_url, SLOW)
+    publisher = publish(sqlite_url, [{"phase": "dot", "delay": 0.2}])
     publisher.subscribe(187)
     with publisher.worker():
         send = publisher.json("send", str(SAMPLE), "--yes")["send"]
-        publisher.wait_accepted(30)
+        publisher.wait_accepted(10)
         publisher.run("suppressions", "add", "leser185@firma3.example", "leser186@firma4.example")
         publisher.run("subscribers", "remove", "leser184@firma2.example", "--yes")
         publisher.wait_finished(send)

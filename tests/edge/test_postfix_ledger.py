@@ -109,10 +109,14 @@ async def test_refused(office: Office, email: str) -> None:
     readers = [f"leser{n}@example.com" for n in range(20)]
     send = office.send_to([*readers[:5], email, *readers[5:]])
     await office.deliver(send)
-    rows = office.rows(send)
     state, code, reply = REPLIES[email]
-    row = rows.pop(email)
+    row = office.rows(send)[email]
     assert (row.state.value, row.code, row.reply, row.attempts) == (state, code, reply.format(email), 1)
+    if code == 554:  # our fault: their destination is left alone for a minute, the relay's words are for all of it
+        office.ahead += 70.0
+        await office.deliver(send)
+    rows = office.rows(send)
+    del rows[email]
     assert {row.state for row in rows.values()} == {RecipientState.SENT}
     assert office.store.sends.get(send.id).state in (SendState.RUNNING, SendState.FINISHED)
     assert Counter(one.recipient for one in office.postfix.wait_arrived(20)) == Counter(readers)
@@ -128,6 +132,9 @@ async def test_closing(office: Office) -> None:
     row = rows.pop("closing@example.com")
     assert row.state is RecipientState.DEFERRED
     assert f"421 4.3.2 {REFUSED}this server goes to bed".format(row.email) in f"{row.code} {row.reply}"
+    while any(row.state is RecipientState.PENDING for row in rows.values()):  # it has asked for less
+        await office.deliver(send)
+        rows = {email: row for email, row in office.rows(send).items() if email != "closing@example.com"}
     assert {row.state for row in rows.values()} == {RecipientState.SENT}
     assert Counter(one.recipient for one in office.postfix.wait_arrived(20)) == Counter(readers)
 

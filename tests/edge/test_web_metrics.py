@@ -70,7 +70,7 @@ def sample(name: str, **labels: str) -> Sample:
 
 def test_page(store: SqlStore) -> None:
     """The page is in the format that Prometheus reads, with figures of the store, the requests and the process."""
-    store.suppressions.add("x@example.com", "invalid", "test", NOW)
+    store.suppressions.add("x@example.com", "bounced", "test", NOW)
     send = queued(store, "kw01", NOW)
     routes_metrics = Metrics([StoreFigures(store, lambda: NOW)])
     with serving(create_app("B", "en", {}, metrics=routes_metrics)) as base:
@@ -82,7 +82,7 @@ def test_page(store: SqlStore) -> None:
     assert found[sample("mailer_recipients", send=send.id, state="pending")] == 6
     assert found[sample("mailer_workers")] == 1
     assert found[sample("mailer_store_up")] == 1
-    assert found[sample("mailer_suppressions", reason="invalid")] == 1
+    assert found[sample("mailer_suppressions", reason="bounced")] == 1
     assert found[sample("mailer_web_requests_total", method="GET", route="/healthz", status="200")] == 1
     assert found[sample("mailer_web_requests_total", method="GET", route="other", status="404")] == 2
     assert found[sample("process_resident_memory_bytes")] > 1e6
@@ -166,11 +166,11 @@ def test_queue_age(store: SqlStore) -> None:
 
 def test_reasons(store: SqlStore) -> None:
     """A reason somebody wrote themselves is counted as other, and isn't shown."""
-    for number, reason in enumerate(("invalid", "added by hand", "asked by Anna", "asked by Bob")):
+    for number, reason in enumerate(("bounced", "added by hand", "asked by Anna", "asked by Bob")):
         store.suppressions.add(f"{number}@example.com", reason, "command", NOW)
     found = {key: value for key, value in said(StoreFigures(store)).items() if key[0] == "mailer_suppressions"}
     assert {dict(labels)["reason"]: value for (_, labels), value in found.items()} == {
-        "invalid": 1,
+        "bounced": 1,
         "by hand": 1,
         "other": 2,
     }

@@ -35,7 +35,7 @@ CASES = (
     Case("garbage at RCPT once", {"phase": "rcpt", "reply": "what?", "times": 1}, SENT, True, 2),
     Case("half a reply at RCPT, then gone, once", {"phase": "rcpt", "reply": "250-2.1.5 a", "drop": True, "times": 1},
          SENT, True, 2),
-    Case("5xx at DATA", {"phase": "data", "reply": "554 5.7.1 no"}, FAILED, False),
+    Case("5xx at DATA", {"phase": "data", "reply": "552 5.3.4 too big"}, FAILED, False),
     Case("gone at DATA once", {"phase": "data", "drop": True, "times": 1}, SENT, True, 2),
     Case("gone in the middle of the body, once", {"phase": "body", "drop": True, "times": 1}, SENT, True, 2),
     Case("slow at RCPT", {"phase": "rcpt", "delay": 1.0}, SENT, True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -17,6 +18,7 @@ from mailer.model.ledger import Recipient, SendId, SendKind
 from mailer.model.people import Subscriber
 from mailer.wire.freeze import SendFacts, freeze
 from mailer.wire.links import TokenClaims, read_token
+from mailer.wire.verp import find_verp
 
 SECRET = b"s" * 32
 FACTS = SendFacts(
@@ -85,11 +87,8 @@ def test_every_header() -> None:
     """A message has each header once, with the value it must have, and no Precedence."""
     envelope = freeze(ISSUE, FACTS).assemble(recipient(first_name="Erika", last_name="Muster"))
     assert_legal(envelope.message)
-    assert (envelope.sender, envelope.recipient, envelope.smtputf8) == (
-        "bounces@example.com",
-        "erika@example.org",
-        False,
-    )
+    assert (envelope.recipient, envelope.smtputf8) == ("erika@example.org", False)
+    assert find_verp(SECRET, envelope.sender) == (5, 3, False)
     message = opened(envelope.message)
     assert " ".join(message.keys()) == (
         "From To Message-ID List-Unsubscribe Subject Date Reply-To List-Id List-Unsubscribe-Post Feedback-ID "
@@ -109,20 +108,35 @@ def test_every_header() -> None:
     assert [sub.get_content_type() for sub in message.iter_parts()] == ["text/plain", "text/html"]
 
 
+def unsubscribe_url(raw: bytes) -> str:
+    """The first address in List-Unsubscribe, which one click needs to be https (RFC 8058 §3.1)."""
+    return str(opened(raw)["List-Unsubscribe"]).split(",")[0].strip("<>")
+
+
 def test_list_unsubscribe_is_raw() -> None:
-    """List-Unsubscribe stands on one line as a bare https URL whose token names subscriber and send."""
+    """List-Unsubscribe stands there as bare URLs: first https, with a token that names subscriber and send, then
+    mailto, to a signed address that names send and position."""
     raw = freeze(ISSUE, FACTS).assemble(recipient()).message
-    (line,) = [line for line in raw.split(b"\r\n") if line.startswith(b"List-Unsubscribe: ")]
-    url = line.removeprefix(b"List-Unsubscribe: ").decode()
-    assert url.startswith("<https://news.example.com/unsubscribe/")
-    token = url.rpartition("/")[2].rstrip(">")
-    assert read_token(SECRET, "unsubscribe", token) == TokenClaims(42, 5)
+    head = raw.partition(b"\r\n\r\n")[0]
+    found = re.search(rb"^List-Unsubscribe: <([^<>]+)>,\r\n <mailto:([^<>?]+)\?subject=unsubscribe>\r$", head, re.M)
+    assert found is not None
+    url, address = (group.decode() for group in found.groups())
+    assert url.startswith("https://news.example.com/unsubscribe/")
+    assert read_token(SECRET, "unsubscribe", url.rpartition("/")[2]) == TokenClaims(42, 5)
+    assert find_verp(SECRET, address) == (5, 3, True)
+
+
+def test_without_a_return_path() -> None:
+    """Without a return path the sender is the author, and List-Unsubscribe has its https URL alone."""
+    envelope = freeze(ISSUE, replace(FACTS, return_path="")).assemble(recipient())
+    assert envelope.sender == "post@example.com"
+    assert "mailto" not in opened(envelope.message)["List-Unsubscribe"]
 
 
 def test_links_in_text_are_those_in_the_header() -> None:
     """The unsubscribe link of the text is the one in the header."""
     raw = freeze(replace(ISSUE, text=(UNSUBSCRIBE,)), FACTS).assemble(recipient()).message
-    assert opened(raw)["List-Unsubscribe"] == f"<{part(raw, 'plain').strip()}>"
+    assert unsubscribe_url(raw) == part(raw, "plain").strip()
 
 
 def test_same_recipient_same_bytes() -> None:
@@ -323,6 +337,6 @@ def test_whatever_goes_in_comes_out(pieces: Pieces, first: str, last: str) -> No
     issue = replace(ISSUE, text=(*pieces, "\n"), html=(*pieces, "\n"))
     raw = freeze(issue, FACTS).assemble(recipient(first_name=first, last_name=last)).message
     assert_legal(raw)
-    unsubscribe = opened(raw)["List-Unsubscribe"].strip("<>")
+    unsubscribe = unsubscribe_url(raw)
     expected = spliced((*pieces, "\n"), first, last, unsubscribe).replace("\r\n", "\n").replace("\r", "\n")
     assert part(raw, "plain") == part(raw, "html") == expected
