@@ -45,6 +45,10 @@ class _Process:
 
 _process = _Process()
 
+turns: set[threading.Lock] = set()
+"""Of SQLite databases: whoever writes has it. A process that is stopped meanwhile would keep everybody from writing for
+as long as it is; which is known, and not what a stop is to show."""
+
 
 def arm(arms: Sequence[Arm], log: Path, *, trace: bool = False) -> None:
     """Arms this process. ``trace``: the first passage of every point is logged too, as ``passed``."""
@@ -72,9 +76,15 @@ def passed(point: str) -> None:
     if found.does == "hold":
         time.sleep(found.seconds)
     else:
+        if found.does == "stop":
+            for turn in turns:
+                turn.acquire()
         # To this very thread: another one that takes the signal would let this one go on for a moment.
         number = signal.SIGKILL if found.does == "kill" else signal.SIGSTOP
         signal.pthread_kill(threading.get_ident(), number)
+        if found.does == "stop":
+            for turn in turns:
+                turn.release()
 
 
 def _say(what: str, point: str) -> None:

@@ -19,12 +19,12 @@ from sqlalchemy import Connection
 
 import mailer.smtp.connect
 from mailer.queue.arq_queue import ArqQueue
-from mailer.store.database import Database
+from mailer.store.database import SQLITE, Database
 from mailer.store.ledger import SqlLedger
 from mailer.store.sends import SqlSends
 from mailer.store.suppressions import SqlSuppressions
 from mailer.store.workers import SqlWorkers
-from tests.faults.failpoints import passed
+from tests.faults.failpoints import passed, turns
 
 _NAMED: tuple[tuple[type, str, str], ...] = (
     (SqlLedger, "claim", "claim"),
@@ -88,6 +88,8 @@ def _pass_in_transactions() -> None:
     @contextmanager
     def write(self: Database) -> Iterator[Connection]:
         names = getattr(_thread, "names", ())
+        if self.dialect == SQLITE:
+            turns.add(self._turn)
         with real(self) as connection:
             yield connection
             for name in names:
