@@ -22,9 +22,9 @@ from mailer.bounces.reading import blame, each, make_event, read_events, read_js
 from mailer.bounces.request import Request, Secrets
 from mailer.bounces.signatures import check_time, decode_base64, header, required
 
-WINDOW = 12 * 3600.0
-"""Seconds. SendGrid tries again for a day and doesn't say whether it signs anew; each event has an id of its own, so a
-replay does nothing."""
+WINDOW = 25 * 3600.0
+"""Seconds. SendGrid tries again for a day and doesn't say whether it signs anew: a shorter window might lose what came
+while we were down for half a day. Each event has an id of its own, so a replay does nothing."""
 
 EVENTS = {
     "delivered": Meaning(EventType.DELIVERED),
