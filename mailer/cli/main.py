@@ -31,6 +31,7 @@ COMMANDS = {
     "resume": "Let a paused send go on.",
     "cancel": "Stop a send for good.",
     "resolve": "Settle the recipients that are in doubt.",
+    "events": "Act once more on what webhooks told.",
     "suppressions": "List and change the addresses that mail may not go to.",
     "migrate": "Bring the database to this version.",
 }

@@ -16,7 +16,7 @@ from mailer.bounces.errors import WebhookRefused
 from mailer.bounces.event import Event
 from mailer.bounces.providers import mailgun, ses
 from mailer.bounces.request import Section, unpack
-from mailer.bounces.webhook import parse_webhook, verify_webhook
+from mailer.bounces.webhook import parse_kept, parse_webhook, verify_webhook
 from mailer.errors import AddressError, StoreError, StoreUnavailable
 from mailer.model.address import parse_address
 from mailer.model.ledger import SendId
@@ -37,6 +37,9 @@ ROUND_SECONDS = 4.0
 
 FORGET_AT_ONCE = 1000
 """Old events that are deleted in one transaction, one a round."""
+
+REPLAY_AT_ONCE = 1000
+"""Events that one transaction of a replay looks at."""
 
 _UNCLASSIFIED = frozenset({RELAY, MAIL})
 
@@ -100,6 +103,8 @@ async def act_on_backlog(store: Store, secret: bytes, bounces: Bounces, now: Cal
 
 def decide(kept: KeptEvent, secret: bytes) -> Decision:
     """What is to be done about an event. An event that nobody has verified changes nothing."""
+    if kept.again:
+        kept = _read_again(kept)
     event = kept.event
     at = min(event.timestamp or kept.received_at, kept.received_at)
     if not kept.verified:
@@ -114,6 +119,30 @@ def decide(kept: KeptEvent, secret: bytes) -> Decision:
         at,
         counted(event, effect, in_session=kept.provider == RELAY),
     )
+
+
+def replay(events: Events, provider: str = "", since: float = 0.0) -> int:
+    """Lets kept events be read and acted on once more, by a worker; gives how many.
+
+    What follows from them is the same as the first time, unless this version reads or judges them otherwise. Arguments
+    as for ``Events.replay``.
+    """
+    count, after = 0, 0
+    while True:
+        waiting, last = events.replay(provider, since, after, REPLAY_AT_ONCE)
+        if last is None:
+            return count
+        count, after = count + waiting, last
+
+
+def _read_again(kept: KeptEvent) -> KeptEvent:
+    """As today's rules read what its source wrote. Several recipients may share its words: each finds its own."""
+    found = parse_kept(kept.provider, kept.event.raw) if isinstance(kept.event.raw, str) else []
+    if len(found) > 1:
+        found = [one for one in found if one.recipient == kept.event.recipient]
+    if len(found) != 1:
+        return kept
+    return replace(kept, event=replace(found[0], event_id=kept.event.event_id, raw=kept.event.raw))
 
 
 def _message(kept: KeptEvent, secret: bytes) -> tuple[SendId, int] | None:

@@ -36,7 +36,10 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class KeptEvent:
-    """An event of the inbox that waits. ``key`` is its number; 0: a relay's refusal, see ``Events.refusals``."""
+    """An event of the inbox that waits. ``key`` is its number; 0: a relay's refusal, see ``Events.refusals``.
+
+    ``again``: it was acted on before, and is to be read and acted on once more.
+    """
 
     key: int
     provider: str
@@ -45,6 +48,7 @@ class KeptEvent:
     send: SendId | None = None
     position: int | None = None
     verified: bool = True
+    again: bool = False
 
     @property
     def source(self) -> str:
@@ -114,8 +118,15 @@ class Events(Protocol):
     def forget(self, now: float, limit: int) -> int:
         """Deletes up to ``limit`` old events that were acted on, and what else is too old to count; gives how many."""
 
+    def replay(self, provider: str, since: float, after: int, limit: int) -> tuple[int, int | None]:
+        """Lets those of a provider (empty: of any) that came since then wait again, if they were acted on.
+
+        Looks at ``limit`` events with keys above ``after``; gives how many wait again, and the last key it looked at,
+        None where there are no more.
+        """
+
     def backlog(self) -> tuple[int, float | None]:
-        """How many wait, and since when the oldest does."""
+        """How many wait, and since when the oldest of those that were never acted on does."""
 
     def totals(self) -> dict[tuple[str, str, str], int]:
         """Events acted on since the database was made, by (provider, type, reason or empty); relays' refusals are

@@ -48,7 +48,7 @@ class _Work:
 
     settled: list[tuple[int, int, str, str, str]] = field(default_factory=list)
     judged: list[tuple[int, int]] = field(default_factory=list)
-    left: set[int] = field(default_factory=set)
+    left: dict[int, float] = field(default_factory=dict)
     suppressed: dict[str, tuple[str, str]] = field(default_factory=dict)
     soft: dict[tuple[str, int], float] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
@@ -101,9 +101,10 @@ class Acting:
             judged=given("judged", send="int", position="int"),
         )
         self._leave = sql(
-            """UPDATE subscribers SET status = 'unsubscribed', unsubscribed_at = :now, updated_at = :now
-            WHERE status <> 'unsubscribed' AND id IN (SELECT k FROM {ids} AS g)""",
-            ids=given("ids", k="int"),
+            """UPDATE subscribers AS s SET status = 'unsubscribed', unsubscribed_at = :now, updated_at = :now
+            FROM {left} AS g
+            WHERE s.id = g.id AND s.status <> 'unsubscribed' AND coalesce(s.confirmed_at, g.at) <= g.at""",
+            left=given("left", id="int", at="float"),
         )
         self._suppress = sql(
             SUPPRESS, rows=given("rows", email_key="text", reason="text", source="text", created_at="float")
@@ -147,7 +148,7 @@ class Acting:
             self._database.lock_shared(connection, Lock.SEND, in_doubt)
             settled = self._run(connection, self._settle, "settled", work.settled, now=now)
             self._run(connection, self._judge, "judged", work.judged)
-            left = self._run(connection, self._leave, "ids", [(one,) for one in work.left], now=now)
+            left = self._run(connection, self._leave, "left", work.left.items(), now=now)
             self._weigh_soft(connection, work, now, soft_limit)
             rows = [(key, *why, now) for key, why in work.suppressed.items()]
             suppressed = self._run(connection, self._suppress, "rows", rows)
@@ -221,7 +222,8 @@ def _work(found: Collection[tuple[Decision, _About]], now: float) -> _Work:
     work = _Work()
     for one, about in found:
         event, kept = one.kept.event, one.kept
-        work.totals[clean(kept.provider), event.type.value, event.reason or ""] += 1
+        if not kept.again:
+            work.totals[clean(kept.provider), event.type.value, event.reason or ""] += 1
         done = _effect(work, one, about)
         if about.proven and one.settles is not None and about.state == RecipientState.IN_DOUBT:
             reply = clean(f"{kept.provider} says: {event.diagnostic or event.type.value}")
@@ -252,7 +254,7 @@ def _effect(work: _Work, one: Decision, about: _About) -> str:
                 return "nothing: it was a test-send"
             if not about.subscriber:
                 return "nothing: no subscriber has this address"
-            work.left.add(about.subscriber)
+            work.left[about.subscriber] = max(one.at, work.left.get(about.subscriber, 0.0))
             return one.effect
     if not about.address:
         return "nothing: nobody knows whose address it is"

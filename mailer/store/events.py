@@ -45,7 +45,7 @@ class SqlEvents:
         )
         self._taken = sql("SELECT digest FROM webhook_tokens WHERE token = :token")
         self._waiting = sql(
-            """SELECT key, provider, event, received_at, send, position, verified FROM events
+            """SELECT key, provider, event, received_at, send, position, verified, acted_at FROM events
             WHERE state = 'new' ORDER BY key LIMIT :limit"""
         )
         self._refusals = sql(
@@ -53,7 +53,17 @@ class SqlEvents:
             FROM recipients r {by_refused} JOIN sends e ON e.key = r.send
             WHERE r.refused_at IS NOT NULL LIMIT :limit"""
         )
-        self._backlog = sql("SELECT count(*) AS waiting, min(received_at) AS since FROM events WHERE state = 'new'")
+        self._backlog = sql(
+            """SELECT count(*) AS waiting, min(CASE WHEN acted_at IS NULL THEN received_at END) AS since FROM events
+            WHERE state = 'new'"""
+        )
+        self._some = sql(
+            "SELECT max(key) FROM (SELECT key FROM events WHERE key > :after ORDER BY key LIMIT :limit) AS g"
+        )
+        self._replay = sql(
+            """UPDATE events SET state = 'new' WHERE key > :after AND key <= :last AND state <> 'new'
+            AND received_at >= :since AND CAST(:provider AS text) IN ('', provider)"""
+        )
         self._totals = sql("SELECT provider, type, reason, total FROM event_totals")
         old = """SELECT key FROM (SELECT key, received_at, state FROM events ORDER BY key LIMIT :limit) AS first
             WHERE received_at < :until AND state <> 'new'"""
@@ -116,6 +126,14 @@ class SqlEvents:
         with self._database.write() as connection:
             return sum(connection.execute(statement, values).rowcount for statement in self._forget)
 
+    def replay(self, provider: str, since: float, after: int, limit: int) -> tuple[int, int | None]:
+        values = {"provider": provider, "since": since, "after": after}
+        with self._database.write() as connection:
+            last = connection.execute(self._some, {"after": after, "limit": limit}).scalar()
+            if last is None:
+                return 0, None
+            return connection.execute(self._replay, values | {"last": last}).rowcount, int(last)
+
     def backlog(self) -> tuple[int, float | None]:
         with self._database.read() as connection:
             found = connection.execute(self._backlog).one()
@@ -160,7 +178,14 @@ def _row(new: NewEvent) -> tuple[str, int, str | None, int | None, str]:
 
 def _kept(row: Row[Any]) -> KeptEvent:
     return KeptEvent(
-        row.key, row.provider, load_event(row.event), row.received_at, row.send, row.position, bool(row.verified)
+        row.key,
+        row.provider,
+        load_event(row.event),
+        row.received_at,
+        row.send,
+        row.position,
+        bool(row.verified),
+        again=row.acted_at is not None,
     )
 
 

@@ -12,7 +12,7 @@ from mailer.bounces.event import Event, EventType, Reason
 from mailer.model.ledger import RecipientState as S
 from mailer.model.ledger import Reply, SendId, SendKind
 from mailer.model.people import SubscriberStatus
-from mailer.service.events import act_on_events, decide
+from mailer.service.events import act_on_events, decide, replay
 from mailer.service.inbox import MAIL, NewEvent, Once, TokenReused
 from mailer.service.ports import Addressee
 from mailer.store import SqlStore
@@ -517,3 +517,80 @@ def test_poison(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     come(store, *(bounce(f"p{n}@example.com") for n in range(7)))
     assert sorted(suppressed(store)) == [f"p{n}@example.com" for n in (0, 1, 2, 4, 5, 6)]
     assert store.events.waiting(10) == []
+
+
+# --- once more
+
+
+def test_replay(store: SqlStore) -> None:
+    """Acting once more on everything changes nothing, and no figure counts it twice."""
+    send = sent(store, "a", "b", "c", "d")
+    come(
+        store,
+        bounce(message_id=message_id(send)),
+        event(EventType.COMPLAINED, "b@example.com"),
+        event(EventType.UNSUBSCRIBED, "c@example.com"),
+        soft(1, "d@example.com"),
+        event(EventType.UNKNOWN),
+    )
+    before = (suppressed(store), back(store, send), store.events.totals(), counts(store, send))
+    assert replay(store.events) == 5
+    assert store.events.backlog() == (5, None)
+    assert act(store, LATER + 1) == 5
+    assert (suppressed(store), back(store, send), store.events.totals(), counts(store, send)) == before
+    assert act(store) == 0
+
+
+def test_replay_some(store: SqlStore) -> None:
+    """A replay is of one provider, and of what came since a moment; what waits anyway isn't counted."""
+    come(store, bounce(), now=NOW)
+    come(store, bounce(), now=LATER, provider="postmark")
+    come(store, bounce("b@example.com"), now=LATER)
+    store.events.add("sendgrid", [NewEvent(bounce("c@example.com"))], LATER)
+    assert replay(store.events, "sendgrid", LATER) == 1
+    assert [(one.event.recipient, one.again) for one in store.events.waiting(10)] == [
+        ("b@example.com", True),
+        ("c@example.com", False),
+    ]
+    assert replay(store.events, "mailgun") == 0
+    assert replay(store.events, "postmark") == 1
+
+
+def test_replay_many(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay goes over any number of events in small transactions, each event once."""
+    monkeypatch.setattr("mailer.service.events.REPLAY_AT_ONCE", 3)
+    come(store, *(bounce(f"p{n}@example.com") for n in range(10)))
+    assert replay(store.events) == 10
+    assert len(store.events.waiting(100)) == 10
+
+
+def test_replay_understood(store: SqlStore) -> None:
+    """A word that was unknown when it came, and is known to this version, has its effect on a replay."""
+    people(store, "a", "b")
+    raw = {"event": "bounce", "type": "bounce", "email": "a@example.com", "reason": "550 5.1.1 User unknown"}
+    come(store, Event(EventType.UNKNOWN, "a@example.com", event_id="1", raw=raw))
+    ses = {
+        "eventType": "Bounce",
+        "bounce": {
+            "bounceType": "Permanent",
+            "bouncedRecipients": [{"emailAddress": "b@example.com"}, {"emailAddress": "c@example.com"}],
+        },
+    }
+    come(store, Event(EventType.UNKNOWN, "b@example.com", event_id="2", raw=ses), provider="ses")
+    assert suppressed(store) == {}
+    assert replay(store.events) == 2
+    act(store)
+    assert suppressed(store) == {"a@example.com": "bounced", "b@example.com": "bounced"}
+
+
+def test_left_and_came_back(store: SqlStore) -> None:
+    """Whoever has confirmed since an event said that they left stays."""
+    people(store, "a")
+    come(store, event(EventType.UNSUBSCRIBED, timestamp=NOW))
+    with store.database.write() as connection:
+        connection.exec_driver_sql(f"UPDATE subscribers SET status = 'subscribed', confirmed_at = {NOW + 1}")
+    assert replay(store.events) == 1
+    act(store)
+    found = store.subscribers.find("a@example.com")
+    assert found is not None
+    assert found.status is SubscriberStatus.SUBSCRIBED

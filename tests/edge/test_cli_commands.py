@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from mailer.bounces.event import Event, EventType
 from mailer.cli.main import run
 from mailer.config import load_settings
 from mailer.model.ledger import Outcome, RecipientState, Reply, SendId, WorkerId
+from mailer.service.events import act_on_events
+from mailer.service.inbox import NewEvent
 from mailer.store import SqlStore, open_store
 
 ISSUE = """\
@@ -321,6 +324,22 @@ def test_suppressions(mailer: Mailer) -> None:
     report = mailer("suppressions", "import", "s.csv", "--json").json
     assert (report["added"], report["unchanged"], [row["line"] for row in report["refused"]]) == (1, 1, [4])
     assert mailer("suppressions", "remove", "ann@example.com", "--json").json == {"removed": 1, "unchanged": 0}
+
+
+def test_replay(sent: Mailer) -> None:
+    """``events replay`` asks first, and lets a provider's events of a time wait once more; where nobody works it says
+    so."""
+    with closing(open_store(load_settings(Path("mailer.toml"), {}).store_url)) as store:
+        for provider in ("sendgrid", "postmark"):
+            store.events.add(provider, [NewEvent(Event(EventType.BOUNCED, "ann@example.com"))], time.time())
+            assert act_on_events(store.events, b"a key of sixteen octets", 3, time.time()) == 1
+        assert sent("events", "replay").status == 2
+        assert store.events.backlog() == (0, None)
+        done = sent("events", "replay", "--provider", "postmark", "--since", "2020-01-01", "--yes", "--json")
+        assert (done.json, "No worker" in done.err) == ({"replayed": 1}, True)
+        assert [one.provider for one in store.events.waiting(10)] == ["postmark"]
+        assert sent("events", "replay", "--since", "2999-01-01 06:00", "--yes", "--json").json == {"replayed": 0}
+        assert sent("events", "replay", "--provider", "nobody", "--yes").status == 2
 
 
 def test_plain_list_of_suppressions(mailer: Mailer) -> None:

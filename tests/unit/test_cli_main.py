@@ -25,6 +25,7 @@ DESIGNED = [
     "cancel",
     "resolve",
     "suppressions",
+    "events",
     "migrate",
 ]
 
@@ -55,6 +56,7 @@ def test_no_other_command() -> None:
     ("group", "names"),
     [
         ("subscribers", {"import", "export", "show", "remove"}),
+        ("events", {"replay"}),
         ("suppressions", {"list", "add", "remove", "import", "export"}),
     ],
 )
