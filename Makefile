@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check bench soak clean
+.PHONY: demo test check bench bench-webhooks soak fuzz clean
 
 demo: $(VENV)/.installed  ## the whole job on sample data, before your eyes
 	$(BIN)/mailer demo
@@ -21,6 +21,13 @@ check: $(VENV)/.installed-dev  ## style, types, and who may import whom
 
 bench: $(VENV)/.installed-dev  ## what a message costs us and others; BENCH='--recipients 2000' for less
 	$(BIN)/python -m benchmarks.whole_send $(BENCH)
+
+bench-webhooks: $(VENV)/.installed-dev  ## events a second that come in and are acted on; BENCH='--events 10000' for less
+	$(BIN)/python -m benchmarks.webhooks $(BENCH)
+
+fuzz: $(VENV)/.installed-dev  ## a minute of hostile input for each reader; FUZZ='--seconds 10 mail ses' for less
+	@$(PIP) install --group fuzz
+	$(BIN)/python -m tests.fuzz.run $(FUZZ)
 
 soak: $(VENV)/.installed-dev  ## kills everything 500 times in the middle of sends; SOAK='--kills 100' for less
 	@tests/needs
@@ -47,4 +54,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache fuzz-findings

@@ -13,11 +13,13 @@ LATEST_SECONDS = 30 * 86400.0
 """What comes back without naming its message is put down to the latest send of so many seconds before."""
 
 LATEST = """
-    SELECT e.key FROM sends e JOIN recipients t ON t.send = e.key AND t.subscriber = s.id
-    WHERE e.kind = 'issue' AND e.started_at <= {at} AND e.started_at > {at} - {latest_seconds}
+    SELECT e.key FROM sends e CROSS JOIN recipients t
+    WHERE t.send = e.key AND t.subscriber = s.id AND e.kind = 'issue'
+        AND e.started_at <= {at} AND e.started_at > {at} - {latest_seconds}
         AND t.state IN ('sent', 'in_doubt', 'dotted')
     ORDER BY e.started_at DESC LIMIT 1"""
-"""The latest send that reached the subscriber ``s``; ``{at}`` is when something came back."""
+"""The latest send that reached the subscriber ``s``; ``{at}`` is when something came back. CROSS JOIN: SQLite looks the
+person up in each send; else it reads the rows of all recipients there ever were, for each event."""
 
 
 class Feedback:
