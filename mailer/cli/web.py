@@ -20,6 +20,7 @@ from mailer.errors import ConfigError
 from mailer.mjml.templates import load_templates
 from mailer.queue.arq_queue import connect
 from mailer.web.app import PATIENCE, create_app
+from mailer.web.breakers import BreakerFigures
 from mailer.web.client_address import parse_networks
 from mailer.web.fetch import fetch
 from mailer.web.figures import StoreFigures
@@ -78,7 +79,7 @@ def command(host: str, port: int, log_addresses: bool) -> None:
                     *webhook_routes(store.events, loaded.settings.webhooks, publication.base_url, fetch),
                 ],
                 trusted=parse_networks(loaded.settings.web.trusted_proxies),
-                metrics=Metrics([StoreFigures(store)]),
+                metrics=Metrics([StoreFigures(store), BreakerFigures(redis_url(loaded))]),
             ),
             host=host,
             port=port,

@@ -101,7 +101,7 @@ def test_kill(publish: Publish, store_url: str) -> None:
         publisher.wait_accepted(len(publisher.accepted()) + 20, 30)
         publisher.wait_finished(send)
     states = publisher.judge(send)
-    assert states["in_doubt"] <= 8
+    assert states["in_doubt"] <= 4
     assert states["sent"] + states["in_doubt"] == 200
 
 
