@@ -79,7 +79,7 @@ class Sent:
 
 
 def set_up(setup: Setup, sink: Sink, connections: int) -> None:
-    """Writes the configuration and makes the schema."""
+    """Writes the configuration and makes the schema. ``connections``: of all workers together."""
     if setup.server is not None:
         setup.server.create(setup.database)
     (setup.home / "mailer.toml").write_text(

@@ -130,7 +130,7 @@ class _Bench:
         home.mkdir()
         server = self.server if store == "postgresql" else None
         setup = Setup(home, processes, server, f"run{self.runs}")
-        set_up(setup, self.sink, self.connections)
+        set_up(setup, self.sink, self.connections * processes)
         began = time.monotonic()
         imported = json.loads(setup.mailer("subscribers", "import", str(people.resolve()), "--json"))
         yield setup, time.monotonic() - began, imported
