@@ -13,7 +13,7 @@ Nothing here proves who wrote the mail. Whoever acts on it checks the signed ret
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mailer.bounces.event import Event, EventType, Reason
@@ -42,13 +42,15 @@ _TYPES = {
 class Report:
     """What a mail means. ``sent_to``: addresses that the mail itself was sent to, surest first, where a signed return
     path may stand. ``original``: the returned message's header fields, lower-case names, empty if none is returned.
-    ``original_message_id``: its ``Message-ID`` in angle brackets, or empty."""
+    ``original_message_id``: its ``Message-ID`` in angle brackets, or empty. ``digest``: the whole mail's SHA-256, in
+    hexadecimal."""
 
     kind: Kind
     events: tuple[Event, ...] = ()
     sent_to: tuple[str, ...] = ()
     original: Fields = ()
     original_message_id: str = ""
+    digest: str = ""
 
 
 def parse_message(raw: bytes | str) -> list[Event]:
@@ -180,7 +182,7 @@ def _forwarded_report(mail: Opened) -> Report | None:
         if part.kind == "message/rfc822" and "multipart/report" in first(mail.original, "content-type").lower():
             inner = open_mail(part.text.encode("utf-8", "replace"))
             found = _delivery_report(inner)
-            return found and Report(found.kind, found.events, _sent_to(mail), found.original, found.original_message_id)
+            return found and replace(found, sent_to=_sent_to(mail), digest=mail.digest.hex())
     return None
 
 
@@ -256,7 +258,7 @@ def _event(
 
 
 def _report(mail: Opened, kind: Kind, events: list[Event]) -> Report:
-    return Report(kind, tuple(events), _sent_to(mail), mail.original, _original_id(mail.original))
+    return Report(kind, tuple(events), _sent_to(mail), mail.original, _original_id(mail.original), mail.digest.hex())
 
 
 def _sent_to(mail: Opened) -> tuple[str, ...]:

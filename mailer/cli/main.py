@@ -31,6 +31,7 @@ COMMANDS = {
     "resume": "Let a paused send go on.",
     "cancel": "Stop a send for good.",
     "resolve": "Settle the recipients that are in doubt.",
+    "bounces": "Read bounces that came by mail, and act on them.",
     "events": "Act once more on what webhooks told.",
     "suppressions": "List and change the addresses that mail may not go to.",
     "migrate": "Bring the database to this version.",
@@ -39,7 +40,7 @@ COMMANDS = {
 
 _HOMES = {name: ("control", name) for name in ("pause", "resume", "cancel", "resolve")}
 
-TO_COME = ("preview", "bounces", "referrals")
+TO_COME = ("preview", "referrals")
 """Commands that are designed and not made yet."""
 
 

@@ -45,6 +45,12 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
+def print_json_line(value: Any) -> None:
+    """A JSON document on a line of stdout, at once."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
 def stream_json(items: Iterable[Any]) -> None:
     """A JSON array on stdout, an item a line, never whole in memory."""
     separator = "[\n"

@@ -14,6 +14,9 @@ from mailer.cli.workforce import config_arguments, log_arguments, worker_child
 from mailer.config import Loaded, ensure_data_dir
 from mailer.queue.embedded import EmbeddedRedis
 
+READ_EVERY = 120
+"""Seconds between two looks into the bounce mailbox."""
+
 
 @click.command()
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="How many workers.")
@@ -48,4 +51,8 @@ def _children(loaded: Loaded, processes: int, host: str, port: int, log_addresse
     more = (*config_arguments(loaded), *log_arguments(log_addresses))
     web = Child("web", ("-m", "mailer", "web", "--host", host, "--port", str(port), *more))
     names = [f"worker {number + 1}" for number in range(processes)]
-    return [web, *(worker_child(loaded, name, log_addresses=log_addresses) for name in names)]
+    mailbox = []
+    if loaded.settings.bounces.imap.host:
+        reading = ("-m", "mailer", "bounces", "ingest", "--imap", "--every", str(READ_EVERY), *config_arguments(loaded))
+        mailbox.append(Child("bounce mailbox", reading))
+    return [web, *mailbox, *(worker_child(loaded, name, log_addresses=log_addresses) for name in names)]

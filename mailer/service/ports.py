@@ -190,6 +190,9 @@ class Sends(Protocol):
     def waiting_for(self, send: SendId, destinations: Collection[str]) -> dict[str, int]:
         """How many recipients of these destinations aren't done; destinations without any are left out."""
 
+    def message_at(self, key: int, position: int) -> tuple[SendId, str] | None:
+        """The id of the send with this number, and who is at the position (empty: somebody who was removed)."""
+
     def sent_since(self, moment: float) -> int:
         """How many messages of all sends were taken by relays since then, by what the ledger says now."""
 

@@ -42,6 +42,10 @@ class SqlSends:
             FROM subscribers s WHERE {reachable} RETURNING key""",
             reachable=REACHABLE,
         )
+        self._message_at = sql(
+            """SELECT e.id, r.email FROM sends e JOIN recipients r ON r.send = e.key
+            WHERE e.key = :key AND r.position = :position"""
+        )
         self._set_audience = sql("UPDATE sends SET audience = :audience WHERE key = :key")
         self._previous = sql(
             """SELECT subscribers FROM sends WHERE kind = 'issue' AND slug <> :slug AND state <> 'cancelled'
@@ -178,6 +182,11 @@ class SqlSends:
     def waiting_for(self, send: SendId, destinations: Collection[str]) -> dict[str, int]:
         with self._database.read() as connection:
             return self._figures.waiting_for(connection, self._find(connection, send), destinations)
+
+    def message_at(self, key: int, position: int) -> tuple[SendId, str] | None:
+        with self._database.read() as connection:
+            row = connection.execute(self._message_at, {"key": key, "position": position}).one_or_none()
+            return None if row is None else (SendId(row.id), row.email)
 
     def sent_since(self, moment: float) -> int:
         with self._database.read() as connection:
