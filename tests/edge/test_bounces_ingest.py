@@ -1,0 +1,291 @@
+"""``mailer bounces``: from files, standard input, a Maildir and a real IMAP server, into a real store."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailer.cli.main import run
+from mailer.config import load_settings, secret_key
+from mailer.model.ledger import Send, SendKind
+from mailer.model.settings import Imap
+from mailer.service.ports import Incoming, NewSend
+from mailer.store import SqlStore, open_store
+from mailer.wire.verp import ReturnPaths
+from tests.servers.dovecot import PASSWORD, DovecotServer
+from tests.servers.smtp import AUTHORITY
+from tests.servers.waiting import until
+
+pytest_plugins = ("tests.servers.postgres", "tests.servers.dovecot")
+
+SEPARATOR = b"From bounces@mx.example.net Mon Jun  9 07:00:00 2025\n"
+NAMES = ("anna", "bob", "cem")
+VACATION = (
+    b"From: x@example.com\nTo: bounces@example.com\nAuto-Submitted: auto-replied\nSubject: Abwesend\n\nBis bald.\n"
+)
+
+
+class Office:
+    """A publisher's folder with a send to three people."""
+
+    def __init__(self, home: Path, url: str) -> None:
+        self.home = home
+        (home / "mailer.toml").write_text(
+            f'[publication]\nfrom = "News <news@example.com>"\n[store]\nurl = "{url}"\n'
+            '[bounces]\nreturn_path = "bounces@example.com"\n'
+        )
+        self.secret = secret_key(load_settings(home / "mailer.toml", {}))
+        self.store: SqlStore = open_store(url)
+        self.store.subscribers.upsert([Incoming(f"{name}@example.com", f"{name}@example.com") for name in NAMES], 1.0)
+        new = NewSend("kw24", SendKind.ISSUE, "digest", time.time())
+        self.send: Send = self.store.sends.create(new, None, time.time())
+
+    def imap(self, server: DovecotServer, user: str, **more: object) -> None:
+        """Configures the bounce mailbox."""
+        keys = {
+            "host": "localhost",
+            "port": server.tls_port,
+            "username": user,
+            "password": PASSWORD,
+            "ca_file": str(AUTHORITY),
+            **more,
+        }
+        lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+        with (self.home / "mailer.toml").open("a") as file:
+            file.write(f"[bounces.imap]\n{lines}")
+
+    def bounce(self, position: int) -> bytes:
+        """A report about a message, from a mailer that never heard of RFC 3464."""
+        paths = ReturnPaths.of(self.secret, "bounces", "example.com", self.send.key)
+        return (
+            "From: MAILER-DAEMON@mx.example.net\n"
+            f"To: {paths.make(position)[0]}\n"
+            "Subject: failure notice\n\n"
+            "Hi. This is the qmail-send program at mx.example.net.\n"
+            "I'm afraid I wasn't able to deliver your message to the following addresses.\n"
+            "This is a permanent error; I've given up. Sorry it didn't work out.\n\n"
+            f"<{NAMES[position - 1]}@example.com>:\n"
+            "Sorry, no mailbox here by that name. (#5.1.1)\n"
+        ).encode()
+
+    @property
+    def suppressed(self) -> list[str]:
+        return sorted(one.email.partition("@")[0] for one in self.store.suppressions.each())
+
+
+@pytest.fixture
+def office(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
+    monkeypatch.chdir(tmp_path)
+    made = Office(tmp_path, sqlite_url)
+    yield made
+    made.store.close()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_parse_needs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``parse`` says what each file means, a line each, without configuration or database; a file that can't be read
+    is said so in its line, and the exit status is 1."""
+    monkeypatch.chdir(tmp_path)
+    Path("vacation.eml").write_bytes(VACATION)
+    assert run(["bounces", "parse", "--json", "vacation.eml", "missing.eml"]) == 1
+    vacation, missing = lines(capsys)
+    assert (vacation["file"], vacation["kind"], vacation["error"]) == ("vacation.eml", "auto-reply", None)
+    assert [event["type"] for event in vacation["events"]] == ["autoresponded"]
+    assert (missing["events"], "No such file" in missing["error"]) == ([], True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vacation.eml"]
+
+
+def test_files(office: Office, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files are read and acted on, an mbox too; a second time nothing is new."""
+    Path("one.eml").write_bytes(office.bounce(1))
+    Path("box").write_bytes(SEPARATOR + office.bounce(2) + b"\n" + SEPARATOR + VACATION)
+    assert run(["bounces", "ingest", "--json", "one.eml", "box"]) == 0
+    first = lines(capsys)
+    assert [(line["file"], line["kind"], line["stored"]) for line in first] == [
+        ("one.eml", "bounce", 1),
+        ("box", "bounce", 1),
+        ("box", "auto-reply", 1),
+    ]
+    assert [line["events"][0]["verified"] for line in first] == [True, True, False]
+    assert office.suppressed == ["anna", "bob"]
+    assert run(["bounces", "ingest", "--json", "one.eml"]) == 0
+    assert [line["stored"] for line in lines(capsys)] == [0]
+
+
+def pipe(office: Office, mail: bytes) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "mailer", "bounces", "ingest"],
+        cwd=office.home,
+        input=mail,
+        capture_output=True,
+        check=False,
+    )
+
+
+def test_pipe(office: Office) -> None:
+    """A mail server pipes a mail in: exit status 0 when it is stored; 75 while the database is locked, so that the mail
+    server keeps it and tries again."""
+    assert pipe(office, office.bounce(1)).returncode == 0
+    assert office.suppressed == ["anna"]
+    path = load_settings(office.home / "mailer.toml", {}).store_url.removeprefix("sqlite:///")
+    with sqlite3.connect(path, isolation_level=None) as locking:
+        locking.execute("BEGIN EXCLUSIVE")
+        done = pipe(office, office.bounce(2))
+        locking.execute("ROLLBACK")
+    assert (done.returncode, b"Traceback" in done.stderr, b"locked" in done.stderr) == (75, False, True)
+    assert office.suppressed == ["anna"]
+
+
+@pytest.fixture
+def maildir(tmp_path: Path) -> Path:
+    for name in ("new", "cur", "tmp"):
+        (tmp_path / "Maildir" / name).mkdir(parents=True)
+    return tmp_path / "Maildir"
+
+
+def test_maildir(office: Office, maildir: Path) -> None:
+    """What is new in a Maildir is read and marked as read; what is there already is left."""
+    (maildir / "new" / "1.a").write_bytes(office.bounce(1))
+    (maildir / "new" / "2.b").write_bytes(VACATION)
+    (maildir / "cur" / "0.c:2,S").write_bytes(office.bounce(3))
+    assert run(["bounces", "ingest", "--maildir", str(maildir)]) == 0
+    assert sorted(path.name for path in (maildir / "cur").iterdir()) == ["0.c:2,S", "1.a:2,S", "2.b:2,S"]
+    assert list((maildir / "new").iterdir()) == []
+    assert office.suppressed == ["anna"]
+
+
+def test_marked_only_when_stored(
+    office: Office, maildir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mail whose event can't be stored stays unread; what was stored before it is marked, and nothing is lost."""
+    for number in (1, 2, 3):
+        (maildir / "new" / f"{number}.x").write_bytes(office.bounce(number))
+    office.store.sends.pause(office.send.id, "", time.time())
+    path = load_settings(office.home / "mailer.toml", {}).store_url.removeprefix("sqlite:///")
+    with sqlite3.connect(path) as database:
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON events WHEN (SELECT count(*) FROM events) = 1 "
+            "BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        )
+    assert run(["bounces", "ingest", "--maildir", str(maildir)]) == 1
+    assert "no room" in capsys.readouterr().err
+    assert sorted(path.name for path in (maildir / "new").iterdir()) == ["2.x", "3.x"]
+    with sqlite3.connect(path) as database:
+        database.execute("DROP TRIGGER full")
+    assert run(["bounces", "ingest", "--maildir", str(maildir)]) == 0
+    assert list((maildir / "new").iterdir()) == []
+    assert office.suppressed == ["anna", "bob", "cem"]
+
+
+def test_no_maildir(office: Office, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that is no Maildir is an error that says what one is."""
+    assert run(["bounces", "ingest", "--maildir", str(office.home)]) == 1
+    assert "this is no Maildir" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("security", ["tls", "starttls"])
+def test_imap(office: Office, dovecot: DovecotServer, security: str) -> None:
+    """A real mailbox is read over TLS; what was read is moved to a folder that is made for it."""
+    user = f"reader-{security}"
+    dovecot.put(user, office.bounce(1), VACATION, office.bounce(2))
+    office.imap(
+        dovecot,
+        user,
+        security=security,
+        port=dovecot.tls_port if security == "tls" else dovecot.port,
+        processed="Gelesen März",
+    )
+    assert run(["bounces", "ingest", "--imap"]) == 0
+    assert (dovecot.count(user), dovecot.count(user, "Gelesen März")) == (0, 3)
+    assert office.suppressed == ["anna", "bob"]
+
+
+def test_imap_without_move(office: Office, plain_dovecot: DovecotServer) -> None:
+    """Where the server offers neither MOVE nor UIDPLUS a mail is copied and marked as deleted, and not read again."""
+    plain_dovecot.put("old", office.bounce(1))
+    office.imap(plain_dovecot, "old")
+    for _ in range(2):
+        assert run(["bounces", "ingest", "--imap"]) == 0
+        assert (plain_dovecot.count("old"), plain_dovecot.count("old", "Processed")) == (0, 1)
+    assert office.suppressed == ["anna"]
+
+
+def test_imap_moved_only_when_stored(office: Office, dovecot: DovecotServer) -> None:
+    """A mail whose event can't be stored stays where it is, unseen."""
+    dovecot.put("careful", office.bounce(1))
+    office.imap(dovecot, "careful")
+    path = load_settings(office.home / "mailer.toml", {}).store_url.removeprefix("sqlite:///")
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    assert run(["bounces", "ingest", "--imap"]) == 1
+    with dovecot.client("careful") as client:
+        client.select_folder("INBOX", readonly=True)
+        assert len(client.search(["UNSEEN"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"password": "wrong"}, "the login is refused"),
+        ({"folder": "Nowhere"}, "there is no folder 'Nowhere'"),
+        ({"ca_file": ""}, "the certificate is not accepted"),
+        ({"port": 1}, "can't be used: "),
+    ],
+)
+def test_imap_complaints(
+    office: Office, dovecot: DovecotServer, capsys: pytest.CaptureFixture[str], more: dict[str, object], said: str
+) -> None:
+    """Wrong password, folder, certificate, name or port: one line that says where and what, and no traceback."""
+    office.imap(dovecot, "somebody", **more)
+    assert run(["bounces", "ingest", "--imap"]) == 1
+    err = capsys.readouterr().err
+    assert said in " ".join(err.split())
+    assert "Traceback" not in err
+    assert PASSWORD not in err
+
+
+def test_imap_every(office: Office, dovecot: DovecotServer) -> None:
+    """With ``--every`` it goes on reading, also after the mailbox couldn't be used."""
+    office.imap(dovecot, "steady", folder="Bounces")
+    with (office.home / "stderr").open("wb") as stderr:
+        reader = subprocess.Popen(
+            [sys.executable, "-m", "mailer", "bounces", "ingest", "--imap", "--every", "1"],
+            cwd=office.home,
+            stderr=stderr,
+        )
+    try:
+        assert until(lambda: "Trying again" in (office.home / "stderr").read_text(), 20, 0.2)
+        with dovecot.client("steady") as client:
+            client.create_folder("Bounces")
+        for position in (1, 2):
+            dovecot.put("steady", office.bounce(position), folder="Bounces")
+            wanted = list(NAMES[:position])
+            assert until(lambda wanted=wanted: office.suppressed == wanted, 20, 0.2)
+    finally:
+        reader.terminate()
+        reader.wait(10)
+
+
+def test_imap_settings_are_defaults() -> None:
+    """Without a host no mailbox is read, and TLS is the default."""
+    assert (Imap().host, Imap().security, Imap().port) == ("", "tls", 993)
+
+
+def test_not_configured(office: Office, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--imap`` without a mailbox says which keys are missing; two sources at once are misuse."""
+    assert run(["bounces", "ingest", "--imap"]) == 1
+    assert "bounces.imap" in capsys.readouterr().err
+    assert run(["bounces", "ingest", "--imap", "file.eml"]) == 2
