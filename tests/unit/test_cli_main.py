@@ -25,6 +25,7 @@ DESIGNED = [
     "cancel",
     "resolve",
     "suppressions",
+    "bounces",
     "events",
     "migrate",
 ]
@@ -56,6 +57,7 @@ def test_no_other_command() -> None:
     ("group", "names"),
     [
         ("subscribers", {"import", "export", "show", "remove"}),
+        ("bounces", {"parse", "ingest"}),
         ("events", {"replay"}),
         ("suppressions", {"list", "add", "remove", "import", "export"}),
     ],
