@@ -22,6 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _PLAIN = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _Q_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
+_Q_READABLE = bytes(_Q_SAFE) + b" "
 _Q = {byte: chr(byte) if byte in _Q_SAFE else "_" if byte == 0x20 else f"={byte:02X}" for byte in range(256)}
 
 
@@ -54,7 +55,12 @@ def encoded_words(text: str, column: int) -> str:
 
     ``column`` is 50 at most, so that the first line has room for any character.
     """
-    base64 = sum(byte not in _Q_SAFE and byte != 0x20 for byte in text.encode("utf-8", "replace")) * 3 > len(text)
+    data = text.encode("utf-8", "replace")
+    unreadable = len(data.translate(None, _Q_READABLE))
+    base64 = unreadable * 3 > len(text)
+    size = _base64_size(len(data)) if base64 else len(data) + 2 * unreadable
+    if 0 < size <= min(_WORD, LINE - column) - _Q_FRAME:
+        return _encoded_word(text, base64)  # one word: most names
     words: list[str] = []
     room = min(_WORD, LINE - column) - _Q_FRAME
     start = 0

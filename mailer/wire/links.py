@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 import hmac
 import re
-from base64 import b32decode, b32encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b32decode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,6 +26,7 @@ LINKS: tuple[Link, ...] = get_args(Link)
 _TAG = 16
 _SHARE_TAG = 3
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{38}")
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 _SHARE = re.compile(r"[a-z2-7]{13}")
 
 
@@ -73,7 +74,8 @@ def share_code(secret: bytes, subscriber_id: int) -> str:
     """The 13 characters (a–z, 2–7) by which a new subscriber says who recommended the newsletter."""
     number = subscriber_id.to_bytes(5, "big")
     tag = _tag(secret, "share", number)[:_SHARE_TAG]
-    return b32encode(tag + _mask(secret, tag, number)).decode("ascii").rstrip("=").lower()
+    bits = int.from_bytes(tag + _mask(secret, tag, number), "big") << 1  # 8 octets, and a bit to fill up 13 characters
+    return "".join([_BASE32[bits >> shift & 31] for shift in range(60, -1, -5)])
 
 
 def read_share_code(secret: bytes, code: str) -> int:

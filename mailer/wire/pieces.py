@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mailer.expressions.escape import escape
 from mailer.expressions.evaluate import evaluator
@@ -12,6 +13,9 @@ from mailer.expressions.locale import Locale
 from mailer.model.compiled import Choice, Escape, Piece, Pieces, Slot
 from mailer.wire.links import LINKS, Link
 from mailer.wire.quoted import WIDTH, encode_chunk, encode_value
+
+_HARMLESS = re.compile(r"https://[A-Za-z0-9\-._~/?%:@+,;=]*")
+"""URLs that mean the same in HTML, in an attribute and as text."""
 
 Scope = Mapping[str, object]
 """What an expression may name: ``subscriber`` and ``links``."""
@@ -100,9 +104,10 @@ class Preparer:
 
 def splice(program: Program, scope: Scope, out: list[bytes], made: dict[Fill, bytes]) -> None:
     """Appends a program's bytes for one recipient, in order. ``made`` holds this recipient's values so far."""
+    append = out.append
     for step in program:
         if isinstance(step, bytes):
-            out.append(step)
+            append(step)
         elif isinstance(step, Select):
             for condition, branch in step.branches:
                 if condition(scope):
@@ -114,7 +119,7 @@ def splice(program: Program, scope: Scope, out: list[bytes], made: dict[Fill, by
             value = made.get(step)
             if value is None:
                 value = made[step] = step(scope)
-            out.append(value)
+            append(value)
 
 
 def links_named(*texts: Pieces) -> tuple[Link, ...]:
@@ -135,15 +140,24 @@ def _sources(pieces: Pieces) -> Iterator[str]:
 
 
 def _make_fill(evaluate: Evaluate, how: Escape) -> Fill:
-    may_be_plain = how is not Escape.URL
+    may_be_plain, may_be_url = how is not Escape.URL, how in (Escape.TEXT, Escape.ATTRIBUTE, Escape.URL, Escape.PLAIN)
 
     def fill(scope: Scope) -> bytes:
         value = evaluate(scope)
-        if may_be_plain and type(value) is str and value.isalnum() and value.isascii() and len(value) <= WIDTH:
-            return b"=\r\n%b=\r\n" % value.encode("ascii")  # what the two below would make of it: most names
+        if type(value) is str:
+            if may_be_plain and value.isalnum() and value.isascii() and len(value) <= WIDTH:
+                return b"=\r\n%b=\r\n" % value.encode("ascii")  # what the two below would make of it: most names
+            if may_be_url and value[:8] == "https://" and (found := _encoded_url(value)) is not None:
+                return found
         return encode_value(escape(value, how))
 
     return fill
+
+
+@lru_cache(maxsize=256)
+def _encoded_url(url: str) -> bytes | None:
+    """A URL that no escape changes, encoded; None for any other. Each link of a message stands there several times."""
+    return encode_value(url) if _HARMLESS.fullmatch(url) else None
 
 
 def _merged(pieces: Pieces) -> Iterator[Piece]:
