@@ -67,7 +67,7 @@ def _receive(store: Store, secret: bytes, report: Report, now: float) -> Taken:
     if token is None or found is None:
         return _keep(store, report, [NewEvent(event, verified=False) for event in report.events], now)
     send, email = found
-    if token.leave and report.kind in ("other", "auto-reply"):
+    if report.kind in ("other", "auto-reply") and _asks_to_leave(secret, report):
         return _keep(store, report, [NewEvent(_unsubscribe(email, report), send, token.position)], now)
     # A message has one recipient, whose mail may have gone on to another address. A mail about several tells of an
     # alias or a list behind ours: only what names ours is about ours.
@@ -95,6 +95,13 @@ def _keep(store: Store, report: Report, events: Sequence[NewEvent], now: float) 
 def _token(secret: bytes, report: Report) -> Verp | None:
     places = (*report.sent_to, *(value for _, value in report.original))
     return next((token for place in places if (token := find_verp(secret, place))), None)
+
+
+def _asks_to_leave(secret: bytes, report: Report) -> bool:
+    """Whether the mail itself went to the address for unsubscribing. Every message has that in its header: whoever
+    returns one, with "this is no spam" or with an automatic reply, doesn't ask for anything."""
+    token = next((token for place in report.sent_to if (token := find_verp(secret, place))), None)
+    return token is not None and token.leave
 
 
 def _same(one: str, other: str) -> bool:

@@ -218,6 +218,65 @@ def test_who_may_not_unsubscribe(store: SqlStore) -> None:
     assert status(store, "a") is SubscriberStatus.SUBSCRIBED
 
 
+NOT_SPAM = """\
+From: fbl@isp.example
+To: {to}
+Subject: no spam
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=feedback-report; boundary="b"
+
+--b
+Content-Type: message/feedback-report
+
+Feedback-Type: not-spam
+User-Agent: Some/1
+Version: 1
+
+--b
+Content-Type: message/rfc822
+
+Subject: News
+List-Unsubscribe: <mailto:{leave}?subject=unsubscribe>
+
+Hello
+--b--
+"""
+
+AWAY = """\
+From: a@example.com
+To: {to}
+Subject: Away
+Auto-Submitted: auto-replied
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="b"
+
+--b
+Content-Type: text/plain
+
+Away until Monday.
+--b
+Content-Type: message/rfc822
+
+Subject: News
+List-Unsubscribe: <mailto:{leave}?subject=unsubscribe>
+
+Hello
+--b--
+"""
+
+
+@pytest.mark.parametrize("raw", [NOT_SPAM, AWAY, AWAY.replace("Auto-Submitted: auto-replied\n", "")])
+@pytest.mark.parametrize("signed", [False, True])
+def test_returned_address_for_unsubscribing(store: SqlStore, raw: str, signed: bool) -> None:
+    """A mail that only returns a message, which has the address for unsubscribing in its header, unsubscribes nobody:
+    a provider's "not spam", an automatic reply, a forwarded issue."""
+    send = sent(store, "a")
+    to = path(send, 1) if signed else "bounces@example.com"
+    come(store, raw.format(to=to, leave=path(send, 1, "leave")).encode())
+    assert status(store, "a") is SubscriberStatus.SUBSCRIBED
+    assert suppressed(store) == {}
+
+
 def test_unsubscribed_twice(store: SqlStore) -> None:
     """Whoever has come back can leave by mail once more."""
     send = sent(store, "a")
