@@ -19,15 +19,19 @@ from mailer.cli.common import config_option, load
 from mailer.cli.edges import opened
 from mailer.cli.output import err, out, plural, print_json_line
 from mailer.config import Loaded, secret_key
-from mailer.errors import ConfigError, MailboxError, MailerError, StoreUnavailable
-from mailer.mailbox.imap import open_folder, place
+from mailer.errors import ConfigError, MailboxError, MailerError, StoreError, StoreUnavailable
+from mailer.mailbox.imap import open_folder
 from mailer.mailbox.maildir import mark_read, new_mails, read_mail
+from mailer.model.settings import Imap
 from mailer.service.ports import Store
 from mailer.service.reports import MAX_MAIL, Taken, act_on_reports, receive_mail
 
 json_lines = click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
 
 STDIN = "-"
+
+MOST_SKIPPED = 10
+"""Mails of an IMAP folder that may be unreadable: more, and it is the server that can't be used."""
 
 
 @click.group()
@@ -79,18 +83,19 @@ def ingest(
 ) -> None:
     """Read mail that came back, and act on it. Without FILE and mailbox it is read from standard input.
 
-    A mail is marked or moved only after what it says is stored. Exit status 75 (try again later) when the database
-    can't be used and the mail came by standard input, so that a mail server keeps it.
+    A mail is marked or moved only after what it says is stored. Exit status 75 (try again later) when configuration
+    or database can't be used and the mail came by standard input, so that a mail server keeps it.
     """
     if bool(files) + bool(maildir) + imap > 1:
         raise click.UsageError("Give FILEs, --maildir or --imap: one of them.")
     if every and not (maildir or imap):
         raise click.UsageError("--every goes with --maildir or --imap.")
-    loaded = load()
-    if imap and not loaded.settings.bounces.imap.host:
-        raise ConfigError("no mailbox is configured", where="bounces.imap", todo="Give host, username and password.")
     names = files or (() if maildir or imap else (STDIN,))
     try:
+        loaded = load()
+        if imap and not loaded.settings.bounces.imap.host:
+            todo = "Give host, username and password."
+            raise ConfigError("no mailbox is configured", where="bounces.imap", todo=todo)
         with opened(loaded, must_exist=True) as store:
             read = partial(_read, loaded, store, as_json, names, maildir)
             if every is None:
@@ -101,7 +106,8 @@ def ingest(
                 except (MailboxError, StoreUnavailable) as error:  # what wasn't read is there the next time
                     err.print(f"{error} Trying again in {every} s.", style="red", markup=False)
                 time.sleep(every)
-    except StoreUnavailable as error:
+    except (ConfigError, StoreError) as error:
+        # A database that waits for "mailer migrate", too: with any other status the mail server would drop the mail.
         if STDIN not in names:
             raise
         err.print(str(error), style="red", markup=False)
@@ -111,12 +117,16 @@ def ingest(
 def _read(loaded: Loaded, store: Store, as_json: bool, names: tuple[str, ...], maildir: Path | None) -> bool:
     """One round; gives whether something couldn't be read. Without names and Maildir it is the mailbox."""
     reader = _Reader(loaded, store, as_json)
-    if maildir is not None:
-        _read_maildir(reader, maildir)
-    elif names:
-        _read_files(reader, names)
-    else:
-        _read_imap(reader, loaded)
+    try:
+        if maildir is not None:
+            _read_maildir(reader, maildir)
+        elif names:
+            _read_files(reader, names)
+        else:
+            _read_imap(reader, loaded.settings.bounces.imap)
+    except MailboxError:
+        reader.act()  # on what was read before: it is marked or moved, and doesn't come again
+        raise
     reader.act()
     return reader.failed
 
@@ -150,10 +160,11 @@ class _Reader:
         err.print(str(error), style="red", markup=False)
 
     def act(self) -> None:
-        """Acts on what is stored; workers would, too. Raises ``StoreError``."""
-        settings = self.loaded.settings.bounces
-        if self.stored:
-            act_on_reports(self.store, secret_key(self.loaded), settings, time.time)
+        """Acts on what is stored; workers would, too. Raises ``StoreError``.
+
+        Also when nothing is new: a round that was killed, or had no database left, may have stored it.
+        """
+        act_on_reports(self.store, secret_key(self.loaded), self.loaded.settings.bounces, time.time)
         if not self.as_json and self.kinds:
             found = ", ".join(plural(count, kind, _PLURALS[kind]) for kind, count in sorted(self.kinds.items()))
             out.print(f"{found}: {plural(self.stored, 'new event')}.", markup=False)
@@ -195,21 +206,39 @@ def _read_files(reader: _Reader, names: tuple[str, ...]) -> None:
 def _read_maildir(reader: _Reader, maildir: Path) -> None:
     for path in new_mails(maildir):
         try:
-            reader.take(str(path), read_mail(path, MAX_MAIL))
+            raw = read_mail(path, MAX_MAIL)
+            if raw is None:
+                continue
+            reader.take(str(path), raw)
             mark_read(path)
         except MailboxError as error:
             reader.complain(str(path), error)
 
 
-def _read_imap(reader: _Reader, loaded: Loaded) -> None:
-    settings = loaded.settings.bounces.imap
+def _read_imap(reader: _Reader, settings: Imap) -> None:
+    """All that can be read. A mail that can't stays where it is, and is tried again in the next round."""
+    skipped: set[int] = set()
+    while (uid := _read_session(reader, settings, skipped)) is not None:
+        skipped.add(uid)
+
+
+def _read_session(reader: _Reader, settings: Imap, skipped: set[int]) -> int | None:
+    """One session, without the mails to be skipped; gives the mail that can't be read and has ended it, else None."""
     with open_folder(settings) as folder:
         for uid in folder.numbers():
-            raw = folder.read(uid, MAX_MAIL)
-            if raw is None:
+            if uid in skipped:
                 continue
-            reader.take(f"{settings.folder}/{uid} in {place(settings)}", raw)
-            folder.move(uid)
+            try:
+                raw = folder.read(uid, MAX_MAIL)
+            except MailboxError as error:
+                if len(skipped) == MOST_SKIPPED:
+                    raise
+                reader.complain(folder.called(uid), error)
+                return uid
+            if raw is not None:
+                reader.take(folder.called(uid), raw)
+                folder.move(uid)
+    return None
 
 
 def _content(name: str) -> bytes:

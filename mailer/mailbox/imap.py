@@ -26,7 +26,8 @@ class ImapFolder:
     """A folder that is open. Every method raises ``MailboxError``."""
 
     def __init__(self, client: IMAPClient, settings: Imap) -> None:
-        self._client, self._processed, self._where = client, settings.processed, place(settings)
+        self._client, self._folder, self._processed = client, settings.folder, settings.processed
+        self._where = place(settings)
         self._has_processed = False
 
     def numbers(self) -> list[int]:
@@ -34,9 +35,16 @@ class ImapFolder:
         with _told(self._where):
             return sorted(self._client.search(["UNDELETED"]))
 
+    def called(self, uid: int) -> str:
+        """How errors call a mail."""
+        return f"{self._folder}/{uid} in {self._where}"
+
     def read(self, uid: int, most: int) -> bytes | None:
-        """Up to ``most`` bytes of a mail, which stays unseen. None: it has gone meanwhile."""
-        with _told(self._where):
+        """Up to ``most`` bytes of a mail, which stays unseen. None: it has gone meanwhile.
+
+        After an error the session is over: a server that can't read a mail may hang up (Dovecot does).
+        """
+        with _told(self.called(uid)):
             found = self._client.fetch([uid], [f"BODY.PEEK[]<0.{most}>"]).get(uid, {})
         return next((value for name, value in found.items() if name.startswith(b"BODY[")), None)
 

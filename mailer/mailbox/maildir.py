@@ -21,11 +21,13 @@ def new_mails(maildir: Path) -> Iterator[Path]:
     yield from sorted(path for path in (maildir / "new").iterdir() if not path.name.startswith("."))
 
 
-def read_mail(path: Path, most: int) -> bytes:
-    """Up to ``most`` bytes of a mail. Raises ``MailboxError``."""
+def read_mail(path: Path, most: int) -> bytes | None:
+    """Up to ``most`` bytes of a mail. None: another reader has moved it. Raises ``MailboxError``."""
     try:
         with path.open("rb") as file:
             return file.read(most)
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise MailboxError(f"can't be read: {error.strerror}", where=str(path)) from None
 

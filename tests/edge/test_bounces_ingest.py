@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 
 from mailer.cli.main import run
 from mailer.config import load_settings, secret_key
+from mailer.errors import StoreUnavailable
+from mailer.mailbox.maildir import mark_read, new_mails, read_mail
 from mailer.model.ledger import Send, SendKind
 from mailer.model.settings import Imap
 from mailer.service.ports import Incoming, NewSend
@@ -125,9 +128,9 @@ def test_files(office: Office, capsys: pytest.CaptureFixture[str]) -> None:
     assert [line["stored"] for line in lines(capsys)] == [0]
 
 
-def pipe(office: Office, mail: bytes) -> subprocess.CompletedProcess[bytes]:
+def pipe(office: Office, mail: bytes, *options: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-m", "mailer", "bounces", "ingest"],
+        [sys.executable, "-m", "mailer", "bounces", "ingest", *options],
         cwd=office.home,
         input=mail,
         capture_output=True,
@@ -147,6 +150,81 @@ def test_pipe(office: Office) -> None:
         locking.execute("ROLLBACK")
     assert (done.returncode, b"Traceback" in done.stderr, b"locked" in done.stderr) == (75, False, True)
     assert office.suppressed == ["anna"]
+
+
+@pytest.mark.parametrize("trouble", ["no database", "another schema", "no configuration", "wrong configuration"])
+def test_pipe_while_out_of_order(office: Office, trouble: str) -> None:
+    """Whatever is wrong with configuration or database, a piped mail is to be tried again: with another exit status the
+    mail server would drop it."""
+    path = Path(load_settings(office.home / "mailer.toml", {}).store_url.removeprefix("sqlite:///"))
+    if trouble == "no database":
+        (office.home / "mailer.toml").write_text('[store]\nurl = "sqlite:///elsewhere.db"\n')
+    elif trouble == "another schema":
+        with sqlite3.connect(path) as database:
+            database.execute("UPDATE alembic_version SET version_num = '9999'")
+    elif trouble == "no configuration":
+        (office.home / "mailer.toml").rename(office.home / "mailer.toml.before")
+    else:
+        (office.home / "mailer.toml").write_text("[store\n")
+    done = pipe(office, office.bounce(1), "--config", "mailer.toml")
+    assert (done.returncode, b"Traceback" in done.stderr) == (75, False), done.stderr
+    assert office.suppressed == []
+
+
+def test_acts_on_what_was_stored_before(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mail that was stored, and not acted on because the database was gone, is acted on when it comes again."""
+    Path("one.eml").write_bytes(office.bounce(1))
+
+    def gone(*_: object) -> int:
+        raise StoreUnavailable("the database is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mailer.cli.bounces.act_on_reports", gone)
+        assert run(["bounces", "ingest", "one.eml"]) == 1
+    assert office.suppressed == []
+    assert run(["bounces", "ingest", "one.eml"]) == 0
+    assert office.suppressed == ["anna"]
+
+
+KILLED = """\
+import os, signal
+from pathlib import Path
+from mailer.cli import bounces
+bounces.mark_read = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+bounces.ingest(["--maildir", "Maildir"])
+"""
+
+
+def test_killed_before_it_is_marked(office: Office, maildir: Path) -> None:
+    """Killed between storing and marking, the mail is read once more and counts once."""
+    (maildir / "new" / "1.a").write_bytes(office.bounce(1))
+    done = subprocess.run([sys.executable, "-c", KILLED], cwd=office.home, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name for path in (maildir / "new").iterdir()] == ["1.a"]
+    assert run(["bounces", "ingest", "--maildir", str(maildir)]) == 0
+    assert [path.name for path in (maildir / "cur").iterdir()] == ["1.a:2,S"]
+    assert office.suppressed == ["anna"]
+    assert office.store.sends.status(office.send.id, time.time()).bounced == 1
+
+
+def test_maildir_unreadable_mail(office: Office, maildir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What can't be read in a Maildir is reported and left; the others are read."""
+    (maildir / "new" / "1.a").mkdir()
+    (maildir / "new" / "2.b").write_bytes(office.bounce(2))
+    assert run(["bounces", "ingest", "--maildir", str(maildir)]) == 1
+    assert "1.a" in capsys.readouterr().err
+    assert [path.name for path in (maildir / "new").iterdir()] == ["1.a"]
+    assert office.suppressed == ["bob"]
+
+
+def test_maildir_shared(maildir: Path) -> None:
+    """A mail that another reader moves away meanwhile is no error."""
+    (maildir / "new" / "1.a").write_bytes(VACATION)
+    (path,) = new_mails(maildir)
+    mark_read(path)
+    assert read_mail(path, 100) is None
+    mark_read(path)
+    assert [path.name for path in (maildir / "cur").iterdir()] == ["1.a:2,S"]
 
 
 @pytest.fixture
@@ -234,6 +312,34 @@ def test_imap_moved_only_when_stored(office: Office, dovecot: DovecotServer) -> 
     with dovecot.client("careful") as client:
         client.select_folder("INBOX", readonly=True)
         assert len(client.search(["UNSEEN"])) == 1
+
+
+def test_imap_unreadable_mail(office: Office, dovecot: DovecotServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mail at which the server hangs up is reported and left; what lies behind it is read."""
+    dovecot.put("broken", office.bounce(1), office.bounce(2), office.bounce(3))
+    office.imap(dovecot, "broken")
+    found = (dovecot.folder / "home" / "broken" / "Maildir").rglob("*")
+    second = sorted(path for path in found if path.parent.name in ("new", "cur"))[1]
+    second.chmod(0)
+    assert run(["bounces", "ingest", "--imap"]) == 1
+    assert "INBOX/2 in broken's mailbox" in " ".join(capsys.readouterr().err.split())
+    assert (dovecot.count("broken"), dovecot.count("broken", "Processed")) == (1, 2)
+    assert office.suppressed == ["anna", "cem"]
+
+
+def test_imap_breaks_off(
+    office: Office, dovecot: DovecotServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server that can read no mail at all ends the round, after a few; what was read before is acted on."""
+    monkeypatch.setattr("mailer.cli.bounces.MOST_SKIPPED", 1)
+    dovecot.put("worse", *(office.bounce(number) for number in (1, 2, 3)))
+    office.imap(dovecot, "worse")
+    found = (dovecot.folder / "home" / "worse" / "Maildir").rglob("*")
+    for path in sorted(path for path in found if path.parent.name in ("new", "cur"))[1:]:
+        path.chmod(0)
+    assert run(["bounces", "ingest", "--imap"]) == 1
+    assert "can't be used" in " ".join(capsys.readouterr().err.split())
+    assert office.suppressed == ["anna"]
 
 
 @pytest.mark.parametrize(
