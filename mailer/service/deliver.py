@@ -202,7 +202,8 @@ class Deliverer:
 
     async def _work(self, send: Send, claims: Sequence[Recipient], assemble: Assemble, room: Mapping[str, int]) -> None:
         """Hands claims to the couriers; returns when all are settled whose destination has no limit: the others go at
-        its pace, and nobody waits for them. A test-send goes before what else waits."""
+        its pace, and nobody waits for them. Where there are only others, it waits a moment: a destination that is quick
+        is asked for more at once, and not when the reconciler comes round. A test-send goes before what else waits."""
         limited = sum(claim.destination in room for claim in claims) if room else 0
         group, others = _Claims(len(claims) - limited), _Claims(limited)
         flights = [Flight(claim, assemble, others if claim.destination in room else group) for claim in claims]
@@ -213,11 +214,12 @@ class Deliverer:
         self._call_couriers()
         if self._draining.is_set():
             self._give_back_waiting()
-        while not group.settled.is_set():
+        awaited = others if limited == len(claims) else group
+        while not awaited.settled.is_set():
             try:
-                await asyncio.wait_for(group.settled.wait(), LOOK)
+                await asyncio.wait_for(awaited.settled.wait(), LOOK)
             except TimeoutError:
-                if not self._destinations.has_next:
+                if awaited is others or not self._destinations.has_next:
                     return  # what is left waits for its destination, or for a slow answer; others needn't
 
     def _call_couriers(self) -> None:

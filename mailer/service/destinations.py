@@ -26,8 +26,12 @@ log = logging.getLogger(__name__)
 TICK = 1.0
 """Seconds between two exchanges."""
 
-AHEAD = 5.0
-"""Seconds' worth of messages that may be claimed for a destination with a rate."""
+AHEAD = 10.0
+"""Seconds' worth of messages that may be claimed for a destination with a limit: two of the reconciler's rounds, since
+nothing else comes back for what had no room."""
+
+AHEAD_EACH = 10
+"""Messages that may be claimed for each connection of a limited destination before its pace is known."""
 
 SURELY = 10.0
 """Messages per second that any destination is taken to have had before its first throttle: few messages, or a burst
@@ -197,21 +201,23 @@ class Destinations(Generic[T]):
         limit = self._limits.get(name)
         return min((rate for rate in (limit and limit.rate, self._condition(name).rate) if rate), default=None)
 
-    def _most(self, name: str) -> int:
-        """Connections that this worker may have there."""
-        limit = self._limits.get(name)
-        if limit is None or limit.connections is None:
-            return 10 * self._size  # as many as there are, and some that wait
-        return min(self._granted.get(_slot(name), limit.connections), limit.connections)
+    def _most(self, name: str, connections: int) -> int:
+        """How many of a destination's connections this worker may have."""
+        return min(self._granted.get(_slot(name), connections), connections)
 
     def _room(self, name: str, now: float) -> int:
         condition = self._condition(name)
         if condition.pause:
             return int(trying(condition, now) is not None and name not in self._trials)
-        rooms = [self._most(name)]
+        rooms, limit = [], self._limits.get(name)
         if (rate := self._rate(name)) is not None:
             rooms.append(round(rate * AHEAD / self._workers))
-        return max(0, max(1, min(rooms)) - self._lines.claimed(name))  # never none: without a claim, no demand
+        if limit is not None and limit.connections is not None:
+            most = self._most(name, limit.connections)
+            rooms.append(max(most * AHEAD_EACH, round(self._lines.pace(name) * AHEAD)) if most else 0)
+        ahead = max(1, min(rooms, default=AHEAD_EACH * self._size))  # never none: without a claim, no demand
+        claimed = self._lines.claimed(name)
+        return ahead - claimed if 2 * claimed <= ahead else 0  # a few at a time would keep what is behind them
 
     def _usual(self, name: str) -> float:
         """Messages per second that go there just now, by all workers."""
@@ -247,7 +253,9 @@ class Destinations(Generic[T]):
         """Which destinations need a ticket for each message, and how many connections they may have."""
         rated = {name for name, limit in self._limits.items() if limit.rate}
         self._lines.ticketed = frozenset(rated | self._conditions.keys())
-        self._lines.caps = {name: self._most(name) for name, limit in self._limits.items() if limit.connections}
+        self._lines.caps = {
+            name: self._most(name, limit.connections) for name, limit in self._limits.items() if limit.connections
+        }
         for name in self._lines.ticketed:
             if name not in self._issuers and self._lines.claimed(name) > self._lines.busy(name):
                 self._issuers[name] = asyncio.create_task(self._issue(name))

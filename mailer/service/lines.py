@@ -185,11 +185,13 @@ class Lines(Generic[T]):
         return line.busy if line else 0
 
     def full(self) -> list[str]:
-        """Destinations that can't have any more just now: some wait already, or those under way take long."""
+        """Destinations that can't have any more just now: some wait already (not only for a ticket), or those under way
+        take long."""
         return [
             name
             for name, line in self._lines.items()
-            if (line.items and line.still_since) or (line.busy >= self._small and self._is_slow(line))
+            if (line.items and line.still_since and (line.tickets or name not in self.ticketed))
+            or (line.busy >= self._small and self._is_slow(line))
         ]
 
     @property

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -19,7 +20,9 @@ from mailer.model.settings import Relay
 from mailer.service import deliver as module
 from mailer.service import group
 from mailer.service.deliver import Assemble, Chance, Deliverer
+from mailer.service.destinations import Destinations, Limit
 from mailer.service.ports import Connection, Incoming, Key, NewSend, Relays
+from mailer.service.sharing import Alone
 from mailer.smtp.pool import RelayPool
 from mailer.store import SqlStore
 from mailer.store.ledger import SqlLedger
@@ -54,8 +57,10 @@ class Bench:
         make: Assemble = assemble,
         wrap: Callable[[Relays], Relays] = lambda relays: relays,
         freeze: Callable[[Send], Assemble] | None = None,
+        limits: Mapping[str, Limit] = MappingProxyType({}),
     ) -> AsyncIterator[Deliverer]:
         """``ahead``: seconds by which the deliverer's clock goes before ours."""
+        alone = Alone(time.time)
         relay = Relay(host="127.0.0.1", port=self.server.port, security="none", connections=4)
         deliverer = Deliverer(
             self.store,
@@ -67,6 +72,7 @@ class Bench:
             retry_after=60.0,
             chunk=64,
             connections=relay.connections,
+            destinations=Destinations(limits, alone, alone, size=relay.connections, clock=time.time),
         )
         await deliverer.start()
         try:
@@ -431,6 +437,16 @@ async def test_tarpit(bench: Bench) -> None:
         await becomes(lambda: set(quick) <= set(bench.server.recipients))
         assert time.monotonic() - began < 3
         delivery.cancel()
+
+
+@pytest.mark.parametrize("limit", [Limit(connections=1), Limit(rate=500.0)])
+async def test_quick_but_limited(bench: Bench, limit: Limit) -> None:
+    """A destination with a limit that answers at once gets all of its messages in one turn, however few are claimed at
+    a time."""
+    send = others(bench, *(f"l{n}@limited.example" for n in range(100)))
+    async with bench.deliverer(limits={"limited.example": limit}) as deliverer:
+        await asyncio.wait_for(deliverer.deliver(send.id, 1, 100), 10)
+    assert bench.store.sends.status(send.id, time.time()).counts[RecipientState.SENT] == 100
 
 
 async def test_breaker(bench: Bench) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mailer.delivery.condition import CALM, FIRST_PAUSE, RECOVERY, TRIAL, Signal
 from mailer.service.destinations import AHEAD, SURELY, Destinations, Limit
+from mailer.service.reconcile import EVERY
 from tests.servers.sharing import MemorySharing, SharedMemory
 
 
@@ -84,6 +85,28 @@ async def test_configured_rate(world: World) -> None:
     assert worker.room() == {"a.example": 2 * AHEAD / 2}
     assert await send(worker, "a.example")
     assert world.asked == [("to a.example", 2.0)]
+
+
+async def test_enough_between_two_rounds(world: World) -> None:
+    """What is claimed for a destination with a rate lasts until the reconciler has come round again."""
+    worker = world.worker(a_example=Limit(rate=2.0))
+    await tick(world, worker)
+    for _ in range(worker.room()["a.example"]):
+        worker.put("a.example", "x")
+    for sent in range(100):
+        if sent % round(2 * EVERY) == 1:
+            for _ in range(worker.room()["a.example"]):
+                worker.put("a.example", "x")
+        found = None
+        for _ in range(20):
+            await asyncio.sleep(0)
+            if (found := worker.next()) is not None:
+                break
+        assert found is not None
+        assert worker.next() is None
+        worker.end(found[0], found[2], Signal.ACCEPTED)
+    worker.take_out_all()
+    await worker.close()
 
 
 async def test_no_ticket_too_many(world: World) -> None:
