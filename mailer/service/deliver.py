@@ -223,10 +223,10 @@ class Deliverer:
                     return  # what is left waits for its destination, or for a slow answer; others needn't
 
     def _call_couriers(self) -> None:
-        """One for each connection that could be of use."""
-        if not self._destinations.has_next:
-            return
-        for _ in range(min(self._connections - len(self._couriers), self._destinations.waiting)):
+        """One for each connection that could be of use: one that is lent for nothing has cost its relay a turn. Those
+        who carry nothing yet have been called already."""
+        called = len(self._couriers) - self._carrying
+        for _ in range(self._destinations.ready(self._connections - self._carrying) - called):
             courier = asyncio.create_task(self._carry())
             self._couriers.add(courier)
             courier.add_done_callback(self._couriers.discard)

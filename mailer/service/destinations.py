@@ -113,10 +113,9 @@ class Destinations(Generic[T]):
         if name in self._conditions or (signal is not _ACCEPTED and signal is not Signal.NOTHING):
             self._hear(name, signal, said)
 
-    @property
-    def waiting(self) -> int:
-        """How many wait; not all of them may go now."""
-        return self._lines.waiting
+    def ready(self, most: int) -> int:
+        """How many may go now, up to ``most``."""
+        return self._lines.ready(most)
 
     @property
     def has_next(self) -> bool:

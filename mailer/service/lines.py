@@ -166,11 +166,13 @@ class Lines(Generic[T]):
         self._small = 1 if 2 * slow >= self.size else max(1, self.size // 4)
         out = []
         for name, line in list(self._lines.items()):
-            if line.queued or not line.items or (name in self.ticketed and not line.tickets):
+            if not line.items or (name in self.ticketed and not line.tickets):
                 continue
-            if now - line.still_since < PATIENCE or self._may_go(name, line):
+            if self._may_go(name, line):
                 self._queue(name, line)
-            else:
+            elif not line.still_since:
+                line.still_since = now
+            elif now - line.still_since >= PATIENCE:
                 out += self.take_out(name)
         return out
 
@@ -190,14 +192,31 @@ class Lines(Generic[T]):
         return [
             name
             for name, line in self._lines.items()
-            if (line.items and line.still_since and (line.tickets or name not in self.ticketed))
+            if (line.items and (line.tickets or name not in self.ticketed) and self._stands(name, line))
             or (line.busy >= self._small and self._is_slow(line))
         ]
 
     @property
     def has_next(self) -> bool:
         """Whether it is of use to ask for the next."""
-        return bool(self._turns)
+        return self.ready(1) > 0
+
+    def ready(self, most: int) -> int:
+        """For how many it is of use to ask, up to ``most``; there may be fewer in the end, and not more."""
+        found = 0
+        for name in self._turns:
+            line = self._lines.get(name)
+            if line is None or not line.items or not self._may_go(name, line):
+                continue
+            counts = [len(line.items)]
+            if name in self.ticketed:
+                counts.append(line.tickets)
+            if name in self.caps:
+                counts.append(self.caps[name] - line.busy)
+            found += min(counts)
+            if found >= most:
+                return most
+        return found
 
     def pace(self, name: str) -> float:
         """Messages per second that went there lately; those that took long don't count."""
@@ -219,6 +238,9 @@ class Lines(Generic[T]):
         if len(self._lines) == 1:
             return is_quick or len(self._quick.keys() | self._quick_before.keys()) == was_quick
         return is_quick and line.busy < self.size * 3 // 4
+
+    def _stands(self, name: str, line: _Line[T]) -> bool:
+        return line.still_since > 0 or not self._may_go(name, line)
 
     def _is_slow(self, line: _Line[T]) -> bool:
         return line.busy > 0 and self._clock() - line.since / line.busy > self._quick_enough

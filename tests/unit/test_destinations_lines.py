@@ -98,19 +98,16 @@ def test_quick_beside_others(clock: Clock) -> None:
 
 
 def test_slow_and_alone(clock: Clock) -> None:
-    """A destination that isn't quick gets no more than a quarter while there were others a moment ago."""
+    """A destination that isn't quick gets no more than a quarter while there were others a moment ago, and then all."""
     lines = filled(clock)
     shown_quick(lines, "b")
     add(lines, a=16)
     assert counts(begin(lines)) == {"a": 2}
     for _ in range(2):
-        clock.now += WINDOW / 2
-        assert lines.look_around() == []
-    clock.now += WINDOW
-    lines.look_around()
-    clock.now += 1
-    add(lines, a=1)
-    assert lines.waiting > 0
+        clock.now += WINDOW
+        lines.look_around()
+    add(lines, a=16)
+    assert counts(begin(lines)) == {"a": 16}
 
 
 def test_goes_on_when_one_ends(clock: Clock) -> None:
@@ -194,6 +191,19 @@ def test_tickets(clock: Clock) -> None:
     clock.now += 10 * PATIENCE
     assert lines.look_around() == []
     assert lines.waiting == 2
+
+
+def test_ready(clock: Clock) -> None:
+    """Nobody is called for what may not go: for want of a ticket, or because too many of it are under way."""
+    lines = filled(clock, a=9, b=9, c=9, d=1)
+    lines.ticketed, lines.caps = frozenset({"a"}), {"b": 1}
+    assert lines.ready(100) == 1 + 9 + 1
+    lines.ticket("a")
+    assert lines.ready(100) == 1 + 1 + 9 + 1
+    assert counts(begin(lines)) == {"a": 1, "b": 1, "c": 2, "d": 1}
+    lines.look_around()
+    assert lines.ready(100) == 0
+    assert not lines.has_next
 
 
 def test_given_back(clock: Clock) -> None:
