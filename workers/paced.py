@@ -43,13 +43,20 @@ class PacedRelays:
                 rate = self._rates.get(connection.where)
                 wait = 0.0
                 if connection.where != paid:
+                    self._give_back(paid)
+                    paid = ""
                     if not await self._has_any_left(connection.where):
                         continue
                     paid = connection.where
                     wait = await self._pace.take(connection.where, rate) if rate is not None else 0.0
                 if wait < SHORT:
-                    await asyncio.sleep(wait)
-                    yield connection
+                    offered = connection.offered
+                    try:
+                        await asyncio.sleep(wait)
+                        yield connection
+                    finally:
+                        if connection.offered == offered:  # there was nothing to carry, or it couldn't be carried
+                            self._give_back(paid)
                     return
             await asyncio.sleep(wait)
 
@@ -59,6 +66,11 @@ class PacedRelays:
             return True
         self._rest(where, rest.seconds, rest.why)
         return False
+
+    def _give_back(self, where: str) -> None:
+        """A message of the relay's day that wasn't sent."""
+        if self._warm_up is not None:
+            self._warm_up.give_back(where)
 
     async def reach(self) -> None:
         """See the port."""

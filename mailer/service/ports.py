@@ -366,6 +366,10 @@ class Connection(Protocol):
     def where(self) -> str:
         """Which relay it leads to, as errors name it."""
 
+    @property
+    def offered(self) -> int:
+        """How many messages it has been given to carry."""
+
     async def offer(self, envelope: Envelope) -> Refused | None:
         """MAIL, RCPT, DATA and the body without its final dot. None: all is out, and the dot may follow.
 

@@ -82,6 +82,12 @@ class WarmUp:
         async with self._in_turn:
             return await self._next(relay, block, now)
 
+    def give_back(self, relay: str) -> None:
+        """The last one that was taken wasn't used."""
+        block = self._blocks.get(relay)
+        if block is not None and block.day == day_began(self._clock()):
+            block.left += 1
+
     async def _next(self, relay: str, block: _Block, now: float) -> Rest | None:
         ramp, day = self._ramps[relay], day_began(now)
         if block.left <= 0 or block.day != day:

@@ -27,11 +27,12 @@ class Line:
     """A connection, a pool of it, and a pace, that write down what is asked of them."""
 
     def __init__(self, where: str, wait: float = 0.0) -> None:
-        self.where, self.wait, self.lent = where, wait, 0
+        self.where, self.wait, self.lent, self.offered = where, wait, 0, 0
         self.calls: list[object] = []
 
     async def offer(self, envelope: Envelope) -> Refused | None:
         self.calls.append("offer")
+        self.offered += 1
         return None
 
     def again(self) -> bool:
@@ -115,6 +116,22 @@ async def test_warm_up() -> None:
             pass
     assert [(where, seconds) for where, seconds, _ in day.rests] == [("ses", 6 * 3600)]
     assert line.calls == [("ses", 14.0), "offer", ("ses", 14.0), "offer"]
+
+
+async def test_warm_up_counts_messages() -> None:
+    """A connection that is lent and carries nothing costs no message of the day."""
+    line, day = Line("ses"), Day(left=1)
+    ramps = {"ses": Ramp(first=1, growth=1.0, since=date(2030, 1, 1))}
+    warm_up = WarmUp(ramps, day, day.sent_since, lambda: datetime(2030, 1, 2, 18, tzinfo=UTC).timestamp())
+    relays = PacedRelays(line, line, {}, warm_up, day.rest)
+    for _ in range(3):
+        async with relays.connection():
+            pass
+    async with relays.connection() as connection:
+        await connection.offer(MAIL)
+    with pytest.raises(RelayError, match="no more than 1 messages today"):
+        async with relays.connection():
+            pass
 
 
 async def test_reach() -> None:
