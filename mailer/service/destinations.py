@@ -231,11 +231,12 @@ class Destinations(Generic[T]):
         if trial is None or name in self._trials:
             return False
         self._trials.add(name)
-        if not await self._sharing.change(name, condition, trial) and not self._is_alone:
+        is_first = await self._sharing.change(name, condition, trial) or self._is_alone
+        if self._condition(name) == condition:
+            self._conditions[name] = trial  # somebody else's too: until the next exchange there is no room for another
+        if not is_first:
             self._trials.discard(name)
-            return False
-        self._conditions[name] = trial
-        return True
+        return is_first
 
     def _hear(self, name: str, signal: Signal, said: str) -> None:
         tried = name in self._trials

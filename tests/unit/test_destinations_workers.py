@@ -215,6 +215,19 @@ async def test_one_is_let_through(world: World) -> None:
     assert a.conditions["a.example"].rate > 0
 
 
+async def test_only_one_asks(world: World) -> None:
+    """A worker that was too late for a half-open breaker claims nothing more for it until it has heard of the trial."""
+    a, b = world.worker(), world.worker()
+    await send(a, "a.example", Signal.REFUSED)
+    await tick(world, a, b)
+    await tick(world, a, b, seconds=FIRST_PAUSE)
+    b.put("a.example", "x")
+    [_] = await begun(b)
+    assert a.room() == {"a.example": 1}
+    assert not await send(a, "a.example")
+    assert a.room() == {"a.example": 0}
+
+
 async def test_refused_again(world: World) -> None:
     """The one that was let through is refused: the pause doubles, for all."""
     a, b = world.worker(), world.worker()
