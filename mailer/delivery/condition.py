@@ -115,6 +115,15 @@ class Heard:
             tried=self.tried or tried,
         )
 
+    def and_also(self, later: Heard) -> Heard:
+        """With all that was heard later."""
+        return Heard(
+            accepted=self.accepted or later.accepted,
+            slower=self.slower or later.slower,
+            refused=self.refused or later.refused,
+            tried=self.tried or later.tried,
+        )
+
 
 def after(condition: Condition, heard: Heard, usual: float, now: float) -> Condition:
     """The condition after what was heard. ``usual``: the pace just now, or the configured one."""

@@ -336,7 +336,8 @@ class Destinations(Generic[T]):
             new = after(old or NORMAL, heard.get(name, Heard()), self._usual(name), shared.now)
             kept = None if is_faded(new, shared.now) else new
             if kept != old and not await self._sharing.change(name, old, kept) and name in heard:
-                self._heard[name] = heard[name]  # somebody was faster: told again next time
+                # Somebody was faster: told again next time, with what was heard meanwhile.
+                self._heard[name] = heard[name].and_also(self._heard.get(name, Heard()))
                 kept = known.get(name)
             if kept is not None:
                 merged[name] = kept

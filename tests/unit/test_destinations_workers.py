@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -267,6 +268,28 @@ async def test_what_waits_is_given_back(world: World) -> None:
     worker.end("a.example", first[2], Signal.REFUSED)
     assert {name for name, _ in await begun(worker)} == {"b.example"}
     assert sorted(back) == ["a1", "a2"]
+
+
+async def test_heard_while_it_is_told(world: World) -> None:
+    """A refusal that comes while a worker tells what it heard before, and is told that somebody was faster, isn't
+    forgotten."""
+    a, b = world.worker(), world.worker()
+    await send(a, "a.example", Signal.SLOWER)
+    await tick(world, a, b)
+    world.now += CALM
+    await send(a, "a.example")
+    a.put("a.example", "x")
+    [(_, started)] = await begun(a)
+
+    async def late(sharing: MemorySharing, *args: Any) -> bool:
+        a.end("a.example", started, Signal.REFUSED, "550 5.7.1 no")
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemorySharing, "change", late)
+        await a.tick()
+    await tick(world, a, b)
+    assert a.closed() == b.closed() == {"a.example"}
 
 
 async def test_everything_is_lost(world: World) -> None:
