@@ -34,11 +34,16 @@ class Lane:
         self.pause = 0.0
         self.retry_at = 0.0
         self.error: MailerError | None = None
+        self.why_rest: RelayError | None = None
         self.context: ssl.SSLContext | None = None
 
     def rest(self, error: RelayError, until: float) -> None:
         """Isn't to be used until then, although it works."""
-        self.error, self.rest_until = error, until
+        self.why_rest, self.rest_until = error, until
+
+    def trouble(self, now: float) -> MailerError | None:
+        """Why it isn't used; None when nothing is known against it."""
+        return self.why_rest if now < self.rest_until else self.error
 
     def wanted(self, now: float) -> bool:
         """Whether its connections are in use, or were a moment ago."""

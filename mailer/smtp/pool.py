@@ -275,7 +275,8 @@ class RelayPool:
     def _unreachable(self) -> RelayError:
         if self._closed:
             return RelayError("the connections to the relays are closed")
-        errors = [lane.error for lane in self._lanes if lane.error is not None]
+        now = _now()
+        errors = [error for lane in self._lanes if (error := lane.trouble(now)) is not None]
         if not errors:
             return RelayError("no relay is configured", todo="Add a [[relays]] section to mailer.toml.")
         more = f" (and {len(errors) - 1} more can't be reached)" if len(errors) > 1 else ""

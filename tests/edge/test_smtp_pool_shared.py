@@ -116,6 +116,17 @@ async def test_others_have_all(monkeypatch: pytest.MonkeyPatch) -> None:
         await pool.reach()
 
 
+async def test_why_it_rests() -> None:
+    """A relay that rests says why, also where a connection to it was being made when it was sent to rest."""
+    async with SmtpServer() as server, pooled(relay(server)) as pool:
+        being_made = asyncio.create_task(send(pool))
+        await asyncio.sleep(0)
+        pool.rest(place(relay(server)), 60, "no more than 500 messages today")
+        await being_made
+        with pytest.raises(RelayError, match="no more than 500 messages today"):
+            await pool.reach()
+
+
 async def test_rest() -> None:
     """A relay that rests isn't used, its reason is said, and afterwards it is used again by itself."""
     async with SmtpServer() as server, pooled(relay(server)) as pool:
