@@ -211,7 +211,7 @@ async def test_reconciler_isnt_starved(folder: Folder, start: Start) -> None:
 
 async def test_small_sends_first(folder: Folder, start: Start) -> None:
     """A test-send that comes while a long newsletter waits in the queue is the next to be delivered."""
-    folder.add(batches("sleep-0.5", 40))
+    folder.add(batches("sleep-0.5", 120))
     start()
     assert until(lambda: folder.said("end"))
     folder.add(batches("turns-0", 1))
