@@ -19,6 +19,7 @@ from mailer.errors import QueueError
 from mailer.queue.address import open_client, redis_settings, without_password
 from mailer.queue.embedded import EmbeddedRedis
 from mailer.queue.failure import Failure, queue_error
+from mailer.service.ending import end
 from workers.runtime import Runtime
 from workers.settings import make_worker
 
@@ -116,7 +117,7 @@ async def _once(
             if polling.done():
                 await polling
         finally:
-            await _cancelled(polling, stopping, *worker.tasks.values())
+            await end([polling, stopping, *worker.tasks.values()])
     finally:
         await client.aclose(close_connection_pool=True)
 
@@ -126,12 +127,6 @@ async def _let_go(worker: Worker, polling: asyncio.Task[None]) -> None:
     way that nobody runs."""
     worker.burst, worker.max_burst_jobs = True, 0
     await asyncio.wait({polling}, timeout=GOODBYE)
-
-
-async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

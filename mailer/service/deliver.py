@@ -38,6 +38,7 @@ from mailer.delivery.states import Event
 from mailer.errors import MailerError, RelayError
 from mailer.model.ledger import Outcome, Recipient, RecipientState, Reply, Send, SendId, SendKind, SendState, WorkerId
 from mailer.service.destinations import Destinations
+from mailer.service.ending import end
 from mailer.service.group import Group, insist
 from mailer.service.ports import Connection, DotNotSent, Key, Refused, Relays, SessionEnded, Store
 from mailer.service.sharing import Alone
@@ -182,17 +183,12 @@ class Deliverer:
         self.drain()
         while self._under_way:
             await next(iter(self._under_way.values())).claims.settled.wait()
-        for courier in self._couriers:  # none carries anything: they wait for a connection
-            courier.cancel()
-        if self._couriers:
-            await asyncio.wait(self._couriers)
+        await end(self._couriers)  # none carries anything: they wait for a connection
         if self._sharing is not None:
-            self._sharing.cancel()
-            await asyncio.wait([self._sharing])
+            await end([self._sharing])
         await self._destinations.close()
         if self._heart is not None:
-            self._heart.cancel()
-            await asyncio.wait([self._heart])
+            await end([self._heart])
             await self._db(lambda: self._store.workers.retire(self.worker, self._chance.now()))
         await self._relays.close()
         self._heart_thread.shutdown()

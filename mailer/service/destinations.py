@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mailer.delivery.condition import NORMAL, Condition, Heard, Signal, after, is_faded, trying
+from mailer.service.ending import end
 from mailer.service.lines import Lines
 from mailer.service.ports import Pace
 from mailer.service.sharing import Demand, Shared, SharedConnections, Sharing
@@ -186,9 +187,7 @@ class Destinations(Generic[T]):
 
     async def close(self) -> None:
         """Nothing waits for its turn any more. What waits is to be taken out before."""
-        for task in (issuers := list(self._issuers.values())):
-            task.cancel()
-        await asyncio.gather(*issuers, return_exceptions=True)
+        await end(list(self._issuers.values()))
 
     # ------------------------------------------------------------------------------------------------------------------
 
