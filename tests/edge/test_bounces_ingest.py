@@ -315,8 +315,8 @@ def test_imap_moved_only_when_stored(office: Office, dovecot: DovecotServer) -> 
 
 
 def forbid(dovecot: DovecotServer, user: str, *names: str) -> None:
-    """Makes the bounces of these people unreadable for the server. They are told by what is in them: Dovecot's file names
-    don't sort in the order of arrival, since their microseconds have no zeros in front."""
+    """Makes the bounces of these people unreadable for the server. They are told by what is in them: Dovecot's file
+    names don't sort in the order of arrival, since their microseconds have no zeros in front."""
     found = (dovecot.folder / "home" / user / "Maildir").rglob("*")
     mails = {path: path.read_bytes() for path in found if path.parent.name in ("new", "cur")}
     for path, content in mails.items():
