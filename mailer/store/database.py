@@ -13,15 +13,16 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, TextClause, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from mailer.errors import StoreError, StoreUnavailable
 from mailer.store.dialect import POSTGRESQL, SQLITE, given, statement
@@ -46,6 +47,21 @@ class Lock(IntEnum):
     EVENTS = 7005  # whoever acts on events
 
 
+@dataclass(frozen=True, slots=True)
+class Hot:
+    """A statement that is given to the driver as it is: SQLAlchemy's share of running a statement is more than what
+    SQLite itself needs for a row. ``places``: the parameters in order, where the driver wants them so."""
+
+    sql: str
+    places: tuple[str, ...] | None
+
+    def run(self, connection: Connection, values: Mapping[str, object]) -> Any:
+        """The driver's cursor. To be used within ``Database.read`` or ``write``, which make a driver's errors ours."""
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        return driver.execute(self.sql, values if self.places is None else [values[name] for name in self.places])
+
+
 class Database:
     """An engine and its transactions. ``where`` is the address without the password."""
 
@@ -53,10 +69,17 @@ class Database:
         self.engine, self.where, self.dialect = engine, where, engine.dialect.name
         self._writing = engine.execution_options(writing=True)
         self._turn = threading.Lock()
+        self._driver_error: type[Exception] = engine.dialect.loaded_dbapi.Error
 
     def sql(self, template: str, **more: str) -> TextClause:
         """A statement with this dialect's words; see ``mailer.store.dialect``."""
         return statement(self.dialect, template, **more)
+
+    def hot(self, template: str, **more: str) -> Hot:
+        """Likewise, for what is run all the time."""
+        compiled = self.sql(template, **more).compile(dialect=self.engine.dialect)
+        places = compiled.positiontup
+        return Hot(compiled.string, tuple(places) if places is not None else None)
 
     def given(self, parameter: str, **columns: str) -> str:
         """A derived table of the rows in a JSON parameter."""
@@ -65,18 +88,15 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads; on PostgreSQL too, all its statements see the same moment."""
-        try:
-            with self.engine.connect() as connection, connection.begin():
-                if self.dialect == POSTGRESQL:
-                    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                yield connection
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            raise store_error(error, self.where) from error
+        with self._our_errors(), self.engine.connect() as connection, connection.begin():
+            if self.dialect == POSTGRESQL:
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that writes; committed at the end, rolled back when an exception passes."""
-        try:
+        with self._our_errors():
             if self.dialect != SQLITE:
                 with self._writing.begin() as connection:
                     yield connection
@@ -91,8 +111,16 @@ class Database:
                     yield connection
             finally:
                 self._turn.release()
-        except (SQLAlchemyError, sqlite3.Error) as error:
+
+    @contextmanager
+    def _our_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
             raise store_error(error, self.where) from error
+        except self._driver_error as error:
+            known = DBAPIError.instance(None, None, error, self._driver_error)
+            raise store_error(known, self.where) from error
 
     def lock(self, connection: Connection, kind: Lock, numbers: Iterable[int | str] = (0,)) -> None:
         """Holds the lock until the transaction ends. Nothing to do on SQLite, which has one writer."""
@@ -125,6 +153,8 @@ class Database:
 
 def clean(value: str, longest: int = 500) -> str:
     """A text of a stranger that every database takes: no NUL, no lone surrogate, not endless."""
+    if len(value) <= longest and value.isascii() and "\0" not in value:
+        return value
     return value[:longest].replace("\0", " ").encode("utf-8", "replace").decode()
 
 

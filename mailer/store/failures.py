@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -48,7 +46,7 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
 _AT_FAULT = (IntegrityError, DataError, ProgrammingError)
 
 
-def store_error(error: SQLAlchemyError | sqlite3.Error, where: str) -> StoreError:
+def store_error(error: SQLAlchemyError, where: str) -> StoreError:
     """The error as a person should read it. ``where`` is the database's address without the password.
 
     ``StoreUnavailable`` unless the statement or its values are at fault, which would be so the next time too.

@@ -19,12 +19,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from mailer.model.ledger import Batch, Outcome, Recipient, RecipientState, SendId, WorkerId
-from mailer.model.people import Subscriber, SubscriberStatus
+from mailer.model.people import Subscriber
 from mailer.service.ports import NO_LIMITS, Key
 from mailer.store import statements
 from mailer.store.database import Database, Lock, clean
@@ -37,6 +37,31 @@ _REFUSED = {
     "unsubscribed": "unsubscribed",
     "suppressed": "the address is suppressed",
 }
+
+
+class _Candidate(NamedTuple):
+    """A row of ``statements.CANDIDATES``, its columns in order; the subscriber's are None where there is none."""
+
+    position: int
+    epoch: int
+    email: str
+    destination: str
+    attempts: int
+    first_attempt_at: float | None
+    address_key: str | None
+    persona: str | None
+    resends: int
+    referrals_then: int
+    suppressed: bool
+    id: int | None
+    subscriber_email: str
+    first_name: str
+    last_name: str
+    language: str
+    timezone: str
+    attributes: str
+    subscriber_status: str
+    referrals: int
 
 
 class SqlLedger:
@@ -60,20 +85,20 @@ class SqlLedger:
             status="text",
             reply="text",
         )
-        sql = database.sql
-        self._holder = sql(statements.HOLDER)
+        sql, hot = database.sql, database.hot
+        self._holder = hot(statements.HOLDER)
         not_full = {"full": database.given("full", name="text"), "not_full": statements.NOT_FULL}
         self._candidates = {
-            restricted: sql(statements.CANDIDATES, person=PERSON, **(not_full if restricted else {"not_full": ""}))
+            restricted: hot(statements.CANDIDATES, person=PERSON, **(not_full if restricted else {"not_full": ""}))
             for restricted in (False, True)
         }
         taken = database.given("claims", send="int", position="int", epoch="int", referrals="int")
-        self._claim = sql(statements.CLAIM, taken=taken, same=statements.SAME)
+        self._claim = hot(statements.CLAIM, taken=taken, same=statements.SAME)
         self._skip = sql(statements.SKIP, reasons=database.given("reasons", send="int", position="int", reason="text"))
-        self._dot = sql(statements.DOT, **claims)
+        self._dot = hot(statements.DOT, **claims)
         self._skip_unwanted = sql(statements.SKIP_UNWANTED, **claims)
-        self._release = sql(statements.RELEASE, **claims)
-        self._settle = sql(statements.SETTLE, outcomes=outcomes, same=statements.SAME, tried=statements.TRIED)
+        self._release = hot(statements.RELEASE, **claims)
+        self._settle = hot(statements.SETTLE, outcomes=outcomes, same=statements.SAME, tried=statements.TRIED)
         self._running_sends = sql("SELECT id, key, deaths FROM sends WHERE state = 'running' ORDER BY key")
         self._batches = {
             restricted: sql(
@@ -99,9 +124,10 @@ class SqlLedger:
             if key is None:
                 return []
             self._database.lock_shared(connection, Lock.SEND, [key])
-            holder = connection.execute(self._holder, {"worker": worker, "send": key}).scalar()
-            if holder is None:
+            found_holder = self._holder.run(connection, {"worker": worker, "send": key}).fetchone()
+            if found_holder is None:
                 return []
+            holder = found_holder[0]
             monday = _monday(now)
             place: dict[str, float | str] = {
                 "send": key,
@@ -115,7 +141,7 @@ class SqlLedger:
             while True:
                 if left:
                     place["full"] = _names(name for name, number in left.items() if number <= 0)
-                found = rows = connection.execute(self._candidates[bool(left)], place).all()
+                found = rows = list(map(_Candidate._make, self._candidates[bool(left)].run(connection, place)))
                 skipped = [(key, row.position, _REFUSED[why]) for row in rows if (why := _unwanted(row))]
                 if skipped:
                     values = {"reasons": json.dumps(skipped), "removed": _REFUSED["removed"], "now": now}
@@ -125,7 +151,7 @@ class SqlLedger:
                     rows = [row for row in rows if _fits(row.destination, left)]
                 if rows:
                     claims = json.dumps([(key, row.position, row.epoch, _referrals(row)) for row in rows])
-                    connection.execute(self._claim, {"claims": claims, "worker": holder, "now": now})
+                    self._claim.run(connection, {"claims": claims, "worker": holder, "now": now})
                 if rows or not found:  # all were skipped, or had no room: there may be others behind them
                     return [_recipient(send, row) for row in rows]
                 place["first"] = found[-1].position + 1
@@ -139,9 +165,9 @@ class SqlLedger:
             self._database.lock_shared(connection, Lock.SEND, keys.values())
             if settled := [_values(keys[one.send], one, now) for one in outcomes if one.send in keys]:
                 settled.sort(key=itemgetter(0, 1, 2))
-                connection.execute(self._settle, {"outcomes": json.dumps(settled), "now": now})
+                self._settle.run(connection, {"outcomes": json.dumps(settled), "now": now})
             if released := _rows(keys, releases):
-                connection.execute(self._release, {"claims": json.dumps(released), "now": now})
+                self._release.run(connection, {"claims": json.dumps(released), "now": now})
             if wanted := _rows(keys, dots):
                 return self._dotted(connection, keys, wanted, now)
         return set()
@@ -149,12 +175,12 @@ class SqlLedger:
     def _dotted(
         self, connection: Connection, keys: Mapping[SendId, int], wanted: Sequence[_Row], now: float
     ) -> set[Key]:
-        granted = {tuple(row) for row in connection.execute(self._dot, {"claims": json.dumps(wanted), "now": now})}
+        granted = set(self._dot.run(connection, {"claims": json.dumps(wanted), "now": now}))
         if len(granted) < len(wanted):
             # What is still claimed was refused: for the person's sake, or because the send doesn't run.
             values = {"claims": json.dumps([row for row in wanted if row not in granted]), "now": now}
             connection.execute(self._skip_unwanted, values)
-            connection.execute(self._release, values)
+            self._release.run(connection, values)
         names = {key: send for send, key in keys.items()}
         return {(names[key], position, epoch) for key, position, epoch in granted}
 
@@ -205,18 +231,16 @@ def _values(key: int, outcome: Outcome, now: float) -> tuple[object, ...]:
     return key, outcome.position, outcome.epoch, outcome.state, due, reply.code, *said
 
 
-def _unwanted(row: Row[Any]) -> str:
+def _unwanted(row: _Candidate) -> str:
     """Why a candidate gets no mail; empty when it does. Of test-sends only suppressed addresses are left out."""
-    if row.address_key is None and row.id is None:
-        return "removed"
     if row.suppressed:
         return "suppressed"
-    if row.address_key is None and row.subscriber_status != SubscriberStatus.SUBSCRIBED:
-        return "unsubscribed"
-    return ""
+    if row.address_key is not None or row.subscriber_status == "subscribed":
+        return ""
+    return "removed" if row.id is None else "unsubscribed"
 
 
-def _recipient(send: SendId, row: Row[Any]) -> Recipient:
+def _recipient(send: SendId, row: _Candidate) -> Recipient:
     if row.address_key is not None:
         whom = load_persona(row.persona) if row.persona is not None else Subscriber(id=0, email=row.email)
     elif row.resends and row.persona is not None:
@@ -228,9 +252,9 @@ def _recipient(send: SendId, row: Row[Any]) -> Recipient:
     )
 
 
-def _referrals(row: Row[Any]) -> int:
+def _referrals(row: _Candidate) -> int:
     """This week's; for a message that is sent again, those of then."""
-    return row.referrals_then if row.resends else row.referrals  # type: ignore[no-any-return]
+    return row.referrals_then if row.resends else row.referrals
 
 
 def _monday(now: float) -> float:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row
-
 from mailer.model.people import Subscriber, SubscriberStatus
 
 PERSON = (
@@ -28,8 +26,11 @@ BY_KEYS = "SELECT s.email_key, {person} FROM subscribers s WHERE s.email_key IN 
 """A template: the people whose address keys are given."""
 
 
-def person(row: Row[Any], referrals: int = 0) -> Subscriber:
-    """The subscriber of a row that has the columns of ``PERSON``."""
+_STATUS = {str(status): status for status in SubscriberStatus}
+
+
+def person(row: Any, referrals: int = 0) -> Subscriber:
+    """The subscriber of a row that has the columns of ``PERSON`` as attributes."""
     return Subscriber(
         row.id,
         row.subscriber_email,
@@ -37,9 +38,9 @@ def person(row: Row[Any], referrals: int = 0) -> Subscriber:
         row.last_name,
         row.language,
         row.timezone,
-        json.loads(row.attributes),
+        json.loads(row.attributes) if row.attributes != "{}" else {},
         referrals,
-        SubscriberStatus(row.subscriber_status),
+        _STATUS[row.subscriber_status],
     )
 
 

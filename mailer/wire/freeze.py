@@ -128,7 +128,8 @@ def freeze(compiled: CompiledIssue, facts: SendFacts) -> Frozen:
     Raises ``CompileError`` where sender, reply address or base URL can't stand in a message.
     """
     name, sender = _mailbox(compiled.sender, "from")
-    prepare = Preparer(Locale(compiled.language, compiled.country, compiled.timezone))
+    links = LinkMaker.of(facts.secret, _ascii_url(facts.base_url), compiled.slug, facts.key)
+    prepare = Preparer(Locale(compiled.language, compiled.country, compiled.timezone), links.shapes)
     subject = prepare.text(compiled.subject)
     boundary = "=_" + keyed(facts.secret, "mailer boundary")(facts.send.encode())[:12].hex()
     part = "Content-Type: text/{}; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
@@ -141,7 +142,7 @@ def freeze(compiled: CompiledIssue, facts: SendFacts) -> Frozen:
         sender.wire,
         _return_paths(facts) if facts.return_path else None,
         sender.ascii_domain,
-        LinkMaker.of(facts.secret, _ascii_url(facts.base_url), compiled.slug, facts.key),
+        links,
         links_named(compiled.subject, compiled.text, compiled.html),
         f"From: {headers.mailbox(name, sender.wire, 6)}\r\n".encode(),
         None if isinstance(subject, str) else subject,

@@ -11,7 +11,7 @@ import binascii
 import hmac
 import re
 from base64 import b32decode, urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, get_args
@@ -23,10 +23,13 @@ from mailer.wire.mac import keyed
 Link = Literal["unsubscribe", "preferences", "web_version", "share"]
 LINKS: tuple[Link, ...] = get_args(Link)
 
+_LABEL = "mailer token "
+_MASK = f"{_LABEL}mask"
 _TAG = 16
 _SHARE_TAG = 3
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{38}")
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 _SHARE = re.compile(r"[a-z2-7]{13}")
 
 
@@ -51,9 +54,18 @@ class TokenClaims:
 
 def make_token(secret: bytes, purpose: str, subscriber_id: int, send: int) -> str:
     """A token of 38 URL-safe, case-sensitive characters. The same input gives the same token."""
-    claims = subscriber_id.to_bytes(6, "big") + send.to_bytes(6, "big")
-    tag = _tag(secret, purpose, claims)
-    return urlsafe_b64encode(tag + _mask(secret, tag, claims))[:38].decode("ascii")
+    return _token_maker(secret, purpose, send)(subscriber_id)
+
+
+def _token_maker(secret: bytes, purpose: str, send: int) -> Callable[[int], str]:
+    tag_of, mask_of, tail = keyed(secret, f"{_LABEL}{purpose}"), keyed(secret, _MASK), send.to_bytes(6, "big")
+
+    def make(subscriber_id: int) -> str:
+        claims = subscriber_id.to_bytes(6, "big") + tail
+        tag = tag_of(claims)[:_TAG]
+        return urlsafe_b64encode(tag + _masked(mask_of(tag), claims))[:38].decode("ascii")
+
+    return make
 
 
 def read_token(secret: bytes, purpose: str, token: str) -> TokenClaims:
@@ -72,10 +84,20 @@ def read_token(secret: bytes, purpose: str, token: str) -> TokenClaims:
 
 def share_code(secret: bytes, subscriber_id: int) -> str:
     """The 13 characters (a–z, 2–7) by which a new subscriber says who recommended the newsletter."""
-    number = subscriber_id.to_bytes(5, "big")
-    tag = _tag(secret, "share", number)[:_SHARE_TAG]
-    bits = int.from_bytes(tag + _mask(secret, tag, number), "big") << 1  # 8 octets, and a bit to fill up 13 characters
-    return "".join([_BASE32[bits >> shift & 31] for shift in range(60, -1, -5)])
+    return _share_coder(secret)(subscriber_id)
+
+
+def _share_coder(secret: bytes) -> Callable[[int], str]:
+    tag_of, mask_of = keyed(secret, f"{_LABEL}share"), keyed(secret, _MASK)
+
+    def code(subscriber_id: int) -> str:
+        number = subscriber_id.to_bytes(5, "big")
+        tag = tag_of(number)[:_SHARE_TAG]
+        # 8 octets, and a bit to fill up 13 characters: six pairs and one
+        bits = int.from_bytes(tag + _masked(mask_of(tag), number), "big") << 1
+        return "".join([_PAIRS[bits >> shift & 1023] for shift in range(55, 0, -10)]) + _BASE32[bits & 31]
+
+    return code
 
 
 def read_share_code(secret: bytes, code: str) -> int:
@@ -95,39 +117,63 @@ def read_share_code(secret: bytes, code: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkMaker:
-    """Makes the links of one send. ``base_url`` has no slash at its end; ``send`` is the send's key."""
+class Shape:
+    """What all links of a name look like: how they begin, and how many letters, digits, ``-`` and ``_`` follow."""
 
-    secret: bytes = field(repr=False)
-    base_url: str
-    web_version: str
-    send: int
+    start: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkMaker:
+    """Makes the links of one send. ``shapes`` says what they look like, by name."""
+
+    shapes: Mapping[Link, Shape]
+    _makers: Mapping[Link, Callable[[int], str]] = field(repr=False)
 
     @classmethod
     def of(cls, secret: bytes, base_url: str, slug: str, send: int) -> LinkMaker:
-        """For an issue's slug."""
-        return cls(secret, base_url, f"{base_url}/issues/{quote(slug, safe='')}", send)
+        """For an issue's slug. ``base_url`` has no slash at its end; ``send`` is the send's key."""
+        tails: dict[Link, Callable[[int], str]] = {
+            "unsubscribe": _token_maker(secret, Purpose.UNSUBSCRIBE, send),
+            "preferences": _token_maker(secret, Purpose.PREFERENCES, send),
+            "share": _share_coder(secret),
+            "web_version": lambda _: "",
+        }
+        starts: dict[Link, str] = {
+            "unsubscribe": f"{base_url}/unsubscribe/",
+            "preferences": f"{base_url}/preferences/",
+            "share": f"{base_url}/subscribe?ref=",
+            "web_version": f"{base_url}/issues/{quote(slug, safe='')}",
+        }
+        shapes = {name: Shape(starts[name], len(tails[name](0))) for name in LINKS}
+        return cls(shapes, {name: _maker(starts[name], tails[name]) for name in LINKS})
 
     def link(self, name: Link, subscriber_id: int) -> str:
         """One link, as a full URL."""
-        if name == "web_version":
-            return self.web_version
-        if name == "share":
-            return f"{self.base_url}/subscribe?ref={share_code(self.secret, subscriber_id)}"
-        return f"{self.base_url}/{name}/{make_token(self.secret, name, subscriber_id, self.send)}"
+        return self._makers[name](subscriber_id)
 
     def links(self, names: Iterable[Link], subscriber_id: int) -> dict[str, str]:
         """Several, by name."""
-        return {name: self.link(name, subscriber_id) for name in names}
+        makers = self._makers
+        return {name: makers[name](subscriber_id) for name in names}
+
+
+def _maker(start: str, tail: Callable[[int], str]) -> Callable[[int], str]:
+    return lambda subscriber_id: start + tail(subscriber_id)
 
 
 def _tag(secret: bytes, purpose: str, claims: bytes) -> bytes:
-    return keyed(secret, f"mailer token {purpose}")(claims)[:_TAG]
+    return keyed(secret, f"{_LABEL}{purpose}")(claims)[:_TAG]
 
 
 def _mask(secret: bytes, tag: bytes, data: bytes) -> bytes:
-    stream = keyed(secret, "mailer token mask")(tag)[: len(data)]
-    return (int.from_bytes(stream, "big") ^ int.from_bytes(data, "big")).to_bytes(len(data), "big")
+    return _masked(keyed(secret, _MASK)(tag), data)
+
+
+def _masked(stream: bytes, data: bytes) -> bytes:
+    size = len(data)
+    return (int.from_bytes(stream[:size], "big") ^ int.from_bytes(data, "big")).to_bytes(size, "big")
 
 
 def _refused() -> TokenError:

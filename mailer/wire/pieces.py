@@ -11,11 +11,16 @@ from mailer.expressions.escape import escape
 from mailer.expressions.evaluate import evaluator
 from mailer.expressions.locale import Locale
 from mailer.model.compiled import Choice, Escape, Piece, Pieces, Slot
-from mailer.wire.links import LINKS, Link
-from mailer.wire.quoted import WIDTH, encode_chunk, encode_value
+from mailer.wire.links import LINKS, Link, Shape
+from mailer.wire.quoted import WIDTH, encode_chunk, encode_value, steady_encoder
 
 _HARMLESS = re.compile(r"https://[A-Za-z0-9\-._~/?%:@+,;=]*")
 """URLs that mean the same in HTML, in an attribute and as text."""
+
+_FOR_URLS = (Escape.TEXT, Escape.ATTRIBUTE, Escape.URL, Escape.PLAIN)
+"""Where such a URL stands as it is."""
+
+NO_SHAPES: Mapping[Link, Shape] = {}
 
 Scope = Mapping[str, object]
 """What an expression may name: ``subscriber`` and ``links``."""
@@ -37,10 +42,18 @@ Program = tuple[Step, ...]
 
 
 class Preparer:
-    """Prepares the pieces of one issue. Equal slots share one ``Fill``, so that each is made once a message."""
+    """Prepares the pieces of one issue. Equal slots share one ``Fill``, so that each is made once a message.
 
-    def __init__(self, locale: Locale) -> None:
+    ``shapes``: what links look like whose URLs no escape changes; a slot that is one needn't be escaped and wrapped.
+    """
+
+    def __init__(self, locale: Locale, shapes: Mapping[Link, Shape] = NO_SHAPES) -> None:
         self._locale = locale
+        self._links = {
+            f"links.{name}": _make_link_fill(name, shape)
+            for name, shape in shapes.items()
+            if _HARMLESS.fullmatch(shape.start)
+        }
         self._fills: dict[tuple[str, Escape], Fill] = {}
 
     def body(self, pieces: Pieces) -> Program:
@@ -93,6 +106,8 @@ class Preparer:
         return Select(tuple(branches), otherwise), furthest
 
     def _fill(self, slot: Slot) -> Fill:
+        if slot.escape in _FOR_URLS and (link := self._links.get(slot.expression)):
+            return link
         key = (slot.expression, slot.escape)
         if key not in self._fills:
             self._fills[key] = _make_fill(self._evaluate(slot.expression), slot.escape)
@@ -139,8 +154,17 @@ def _sources(pieces: Pieces) -> Iterator[str]:
             yield from _sources(piece.otherwise)
 
 
+def _make_link_fill(name: Link, shape: Shape) -> Fill:
+    encode = steady_encoder(shape.start, shape.length)
+
+    def fill(scope: Scope) -> bytes:
+        return encode(scope["links"][name])  # type: ignore[index]
+
+    return fill
+
+
 def _make_fill(evaluate: Evaluate, how: Escape) -> Fill:
-    may_be_plain, may_be_url = how is not Escape.URL, how in (Escape.TEXT, Escape.ATTRIBUTE, Escape.URL, Escape.PLAIN)
+    may_be_plain, may_be_url = how is not Escape.URL, how in _FOR_URLS
 
     def fill(scope: Scope) -> bytes:
         value = evaluate(scope)

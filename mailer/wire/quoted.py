@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_qp
+from collections.abc import Callable
+from itertools import groupby
 
 WIDTH = 75
 """Characters a line may hold beside the ``=`` of a soft line break: 76 in all."""
@@ -61,6 +63,26 @@ def encode_value(value: str) -> bytes:
     lines = [SOFT_BREAK.join(_wrap(_encode_line(line), 0)) for line in _lines(value)]
     end = SOFT_BREAK if lines[-1] else b""
     return SOFT_BREAK + b"\r\n".join(lines) + end
+
+
+def steady_encoder(start: str, length: int) -> Callable[[str], bytes]:
+    """``encode_value`` for ASCII texts that begin with ``start`` and go on with ``length`` letters, digits, ``-`` or
+    ``_``: where such a text is wrapped is always the same, and found out once."""
+    one, other = (encode_value(start + letter * length) for letter in "xy")
+    template, parts, at = b"", [], len(start)
+    for differs, run in groupby(zip(one, other, strict=True), lambda pair: pair[0] != pair[1]):
+        same = bytes(pair[0] for pair in run)
+        if differs:
+            template += b"%b"
+            parts.append(slice(at, at := at + len(same)))
+        else:
+            template += same.replace(b"%", b"%%")
+
+    def encode(value: str) -> bytes:
+        data = value.encode("ascii")
+        return template % tuple([data[part] for part in parts])
+
+    return encode
 
 
 def _lines(text: str) -> list[bytes]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailer.wire.quoted import WIDTH, encode_chunk, encode_value
+from mailer.wire.quoted import WIDTH, encode_chunk, encode_value, steady_encoder
 
 NASTY = [
     ".",
@@ -101,3 +101,12 @@ def test_chunks_and_values_in_a_row(parts: list[tuple[str, str]]) -> None:
     joined = b"".join([*out, last])
     assert_legal(joined)
     assert decoded(joined) == plain + "|"
+
+
+@given(
+    start=st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=200),
+    tail=st.text("abcxyzABCXYZ0189-_", max_size=90),
+)
+def test_steady_encoder(start: str, tail: str) -> None:
+    """What is wrapped in advance is what ``encode_value`` makes of the same text."""
+    assert steady_encoder(start, len(tail))(start + tail) == encode_value(start + tail)
