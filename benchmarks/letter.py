@@ -22,6 +22,7 @@ from mailer.expressions.locale import Locale
 from mailer.model.compiled import Choice, CompiledIssue, Pieces
 from mailer.model.ledger import Recipient, SendId, SendKind
 from mailer.store import open_store
+from mailer.wire.dkim import DkimKey
 from mailer.wire.envelope import Envelope
 from mailer.wire.freeze import SendFacts, freeze
 from mailer.wire.links import LINKS, LinkMaker
@@ -71,9 +72,10 @@ def read_issue(folder: Path) -> CompiledIssue:
     return CompiledIssue.from_json((folder / "issue.json").read_text(encoding="utf-8"))
 
 
-def assembler(compiled: CompiledIssue) -> Callable[[Recipient], Envelope]:
-    """Our frozen message."""
-    facts = SendFacts(_SEND, 1, 1.7e9, SendKind.ISSUE, "Bench <newsletter.example.com>", BASE_URL, _SECRET)
+def assembler(compiled: CompiledIssue, key: DkimKey | None = None) -> Callable[[Recipient], Envelope]:
+    """Our frozen message, signed with the key."""
+    list_id = "Bench <newsletter.example.com>"
+    facts = SendFacts(_SEND, 1, 1.7e9, SendKind.ISSUE, list_id, BASE_URL, _SECRET, dkim=key)
     return freeze(compiled, facts).assemble
 
 
