@@ -441,11 +441,12 @@ async def test_tarpit(bench: Bench) -> None:
 
 @pytest.mark.parametrize("limit", [Limit(connections=1), Limit(rate=500.0)])
 async def test_quick_but_limited(bench: Bench, limit: Limit) -> None:
-    """A destination with a limit that answers at once gets all of its messages in one turn, however few are claimed at
-    a time."""
+    """A destination with a limit that answers at once gets its messages in a turn or two, however few are claimed at a
+    time."""
     send = others(bench, *(f"l{n}@limited.example" for n in range(100)))
     async with bench.deliverer(limits={"limited.example": limit}) as deliverer:
-        await asyncio.wait_for(deliverer.deliver(send.id, 1, 100), 10)
+        for _ in range(3):  # a machine that stalls for a second may end a turn before all have been sent
+            await asyncio.wait_for(deliverer.deliver(send.id, 1, 100), 10)
     assert bench.store.sends.status(send.id, time.time()).counts[RecipientState.SENT] == 100
 
 
