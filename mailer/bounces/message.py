@@ -195,7 +195,7 @@ def _auto_reply(mail: Opened) -> Report | None:
 
 def _plain_bounce(mail: Opened) -> Report | None:
     failed = _failed_recipients(mail)
-    verdict = find_verdict(mail.top.fields, mail.prose.text)
+    verdict = find_verdict(mail.top.fields, mail.prose.text, returns=bool(mail.original))
     if verdict is None and not failed:
         return None
     action = verdict.action if verdict else None

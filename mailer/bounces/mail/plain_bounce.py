@@ -8,7 +8,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from mailer.bounces.mail.addresses import ADDRESS, find_addresses, trim
-from mailer.bounces.mail.auto_reply import from_daemon, is_answer, subject_of
+from mailer.bounces.mail.auto_reply import from_daemon, has_no_return_path, is_answer, subject_of
 from mailer.bounces.mail.mime import Fields
 from mailer.bounces.mail.outcome import Action, Outcome
 from mailer.bounces.mail.plain_shapes import ASIDES, ASK, BARE_NAME, BARE_NAMES_OF, EXPANDED, LISTS, ROLES, SHAPES
@@ -56,11 +56,13 @@ def is_likely(fields: Fields) -> bool:
     return from_daemon(fields) or (_is_titled(fields) and not is_answer(fields))
 
 
-def find_verdict(fields: Fields, text: str) -> Verdict | None:
-    """The rule that says this is a bounce, or None."""
+def find_verdict(fields: Fields, text: str, *, returns: bool = False) -> Verdict | None:
+    """The rule that says this is a bounce, or None. ``returns``: whether the mail returns a message; what does and has
+    no return path is taken for a mail system's, whoever signs it."""
     likely = is_likely(fields)
     if not likely and is_answer(fields):
         return None  # a person writes about a bounce
+    likely = likely or (returns and has_no_return_path(fields))
     whole = f"{subject_of(fields)}\n{text[:MAX_TEXT]}"
     for verdict in VERDICTS:
         if (likely or verdict.alone) and verdict.words.search(whole):

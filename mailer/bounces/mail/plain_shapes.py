@@ -111,7 +111,9 @@ ASK = re.compile(
     r"contact|further (?:assistance|information)|if you (?:have|need|feel|believe|think)"
     r"|please (?:send|forward|e-?mail|write|call)"
     r"|questions?\b|help ?desk|assistance|for help|support|complain|wenden sie sich|kontakt"
-    r"|write to|mail me at|new (?:e-?mail )?address|schreiben sie|neue (?:e-?mail-?)?adresse|[ée]cri(?:re|vez) [àa]|"
+    r"|write to|mail me at|new (?:e-?mail )?address|please use|\binstead\b|from now on"
+    r"|schreiben sie|neue (?:e-?mail-?)?adresse|stattdessen|k[üu]nftig|ab sofort"
+    r"|bitte (?:nutzen|verwenden|benutzen)|[ée]cri(?:re|vez) [àa]|"
     r"escriba a",
     re.IGNORECASE,
 )
