@@ -348,13 +348,29 @@ def test_imap(office: Office, dovecot: DovecotServer, security: str) -> None:
 
 
 def test_imap_without_move(office: Office, plain_dovecot: DovecotServer) -> None:
-    """Where the server offers neither MOVE nor UIDPLUS a mail is copied and marked as deleted, and not read again."""
-    plain_dovecot.put("old", office.bounce(1))
+    """Where the server offers neither MOVE nor UIDPLUS a mail is copied and expunged, and not read again."""
+    plain_dovecot.put("old", office.bounce(1), office.bounce(2))
     office.imap(plain_dovecot, "old")
     for _ in range(2):
         assert run(["bounces", "ingest", "--imap"]) == 0
-        assert (plain_dovecot.count("old"), plain_dovecot.count("old", "Processed")) == (0, 1)
-    assert office.suppressed == ["anna"]
+        assert (plain_dovecot.count("old"), plain_dovecot.count("old", "Processed")) == (0, 2)
+        assert plain_dovecot.count("old", marked=True) == 0
+    assert office.suppressed == ["anna", "bob"]
+
+
+def test_imap_without_move_beside_deleted_mail(office: Office, plain_dovecot: DovecotServer) -> None:
+    """There, a mail that somebody else has marked as deleted is neither read nor expunged; what was read stays beside
+    it, marked, and isn't read again."""
+    plain_dovecot.put("shared", office.bounce(1), office.bounce(2))
+    with plain_dovecot.client("shared") as client:
+        client.select_folder("INBOX")
+        client.delete_messages([1])
+    office.imap(plain_dovecot, "shared")
+    for _ in range(2):
+        assert run(["bounces", "ingest", "--imap"]) == 0
+        assert (plain_dovecot.count("shared"), plain_dovecot.count("shared", "Processed")) == (0, 1)
+        assert plain_dovecot.count("shared", marked=True) == 2
+    assert office.suppressed == ["bob"]
 
 
 def test_imap_moved_only_when_stored(office: Office, dovecot: DovecotServer) -> None:

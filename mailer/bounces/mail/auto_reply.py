@@ -172,12 +172,17 @@ def is_receipt(fields: Fields) -> bool:
     return any(pattern.match(subject_of(fields)) for pattern in RECEIPTS)
 
 
+def says_auto_replied(fields: Fields) -> bool:
+    """Whether ``Auto-Submitted`` says that a program answers with this (RFC 3834 §5). Bounces say that too."""
+    submitted = first(fields, "auto-submitted").lower().strip()
+    return submitted.startswith(("auto-replied", "auto-reply")) or "vacation" in submitted
+
+
 def is_auto_reply(fields: Fields, text: str = "") -> bool:
     """Whether it is an automatic reply: by its own fields, its subject, RFC 3834's ``Auto-Submitted``, or its text.
 
     Bounces carry ``Auto-Submitted: auto-replied`` too, so that field counts only if no mail system is the sender.
     """
-    daemon = from_daemon(fields)
     for name, pattern in FIELDS:
         if any(key == name and pattern.search(value) for key, value in fields):
             return True
@@ -190,7 +195,4 @@ def is_auto_reply(fields: Fields, text: str = "") -> bool:
     opening = text[:4000]
     if any(pattern.search(opening) for pattern in ABSENT) and not _CODE.search(opening):
         return True
-    submitted = first(fields, "auto-submitted").lower().strip()
-    if submitted.startswith(("auto-replied", "auto-reply")):
-        return not daemon
-    return not daemon and "vacation" in submitted
+    return says_auto_replied(fields) and not from_daemon(fields)
