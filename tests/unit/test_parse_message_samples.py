@@ -108,6 +108,7 @@ EXPECTED: dict[str, tuple[str, list[Told]]] = {
             ("bounced", "other@example.edu", True, "invalid", "5.1.2"),
         ],
     ),
+    "sendmail_expanded": ("bounce", [("bounced", "Reader@example.com", True, "bounced", "5.1.1")]),
     "sendmail_transcript": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "ses": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "sieve_reject": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.2.2")]),

@@ -175,7 +175,7 @@ def _by_shape(lines: list[str], prose: Prose, begin: int = 0, *, roles: bool = F
             match = shape.line.match(line)
             if match is None or not ADDRESS.match(match["address"]):
                 continue
-            expanded = EXPANDED.search(f"{line} {lines[at + 1][:1000] if at + 1 < len(lines) else ''}")
+            expanded = EXPANDED.search(_with_asides(lines, at))
             address = trim(expanded["address"] if expanded and "@" in expanded["address"] else match["address"])
             if not address or _ours(address, prose) or _is_aside(line[: match.start("address")]):
                 continue
@@ -185,6 +185,14 @@ def _by_shape(lines: list[str], prose: Prose, begin: int = 0, *, roles: bool = F
         if found:
             return found
     return []
+
+
+def _with_asides(lines: list[str], at: int) -> str:
+    """A recipient's line and the next; the one behind that, too, if the next is all in brackets (sendmail's reason)."""
+    below = lines[at + 1 : at + 3]
+    if below and not below[0].lstrip().startswith("("):
+        below = below[:1]
+    return " ".join(line[:1000] for line in (lines[at], *below))
 
 
 def _bare(lines: list[str], prose: Prose, begin: int) -> list[tuple[int, str]]:
