@@ -19,7 +19,7 @@ from typing import Literal
 from mailer.bounces.event import Event, EventType, Reason
 from mailer.bounces.mail import delivery_report, feedback_report, returned
 from mailer.bounces.mail.addresses import header_addresses
-from mailer.bounces.mail.auto_reply import from_daemon, is_auto_reply, is_challenge, is_receipt
+from mailer.bounces.mail.auto_reply import from_daemon, is_auto_reply, is_challenge, is_receipt, says_auto_replied
 from mailer.bounces.mail.mbox import split_mbox
 from mailer.bounces.mail.mime import Fields, decode_words, every, first
 from mailer.bounces.mail.opened import SENT_TO, Opened, open_mail
@@ -42,14 +42,15 @@ _TYPES = {
 class Report:
     """What a mail means. ``sent_to``: addresses that the mail itself was sent to, surest first, where a signed return
     path may stand. ``original``: the returned message's header fields, lower-case names, empty if none is returned.
-    ``original_message_id``: its ``Message-ID`` in angle brackets, or empty. ``digest``: the whole mail's SHA-256, in
-    hexadecimal."""
+    ``original_message_id``: its ``Message-ID`` in angle brackets, or empty. ``auto_replied``: whether the mail says
+    itself that a program answers with it. ``digest``: the whole mail's SHA-256, in hexadecimal."""
 
     kind: Kind
     events: tuple[Event, ...] = ()
     sent_to: tuple[str, ...] = ()
     original: Fields = ()
     original_message_id: str = ""
+    auto_replied: bool = False
     digest: str = ""
 
 
@@ -195,7 +196,7 @@ def _auto_reply(mail: Opened) -> Report | None:
 
 def _plain_bounce(mail: Opened) -> Report | None:
     failed = _failed_recipients(mail)
-    verdict = find_verdict(mail.top.fields, mail.prose.text)
+    verdict = find_verdict(mail.top.fields, mail.prose.text, returns=bool(mail.original))
     if verdict is None and not failed:
         return None
     action = verdict.action if verdict else None
@@ -258,7 +259,15 @@ def _event(
 
 
 def _report(mail: Opened, kind: Kind, events: list[Event]) -> Report:
-    return Report(kind, tuple(events), _sent_to(mail), mail.original, _original_id(mail.original), mail.digest.hex())
+    return Report(
+        kind,
+        tuple(events),
+        sent_to=_sent_to(mail),
+        original=mail.original,
+        original_message_id=_original_id(mail.original),
+        auto_replied=says_auto_replied(mail.top.fields),
+        digest=mail.digest.hex(),
+    )
 
 
 def _sent_to(mail: Opened) -> tuple[str, ...]:

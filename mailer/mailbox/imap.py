@@ -1,7 +1,9 @@
 """A mailbox behind IMAP (RFC 9051, RFC 3501): its mails one by one, each moved away when it was read.
 
-A mail is moved by MOVE (RFC 6851), else copied, marked ``\\Deleted`` and, where UIDPLUS (RFC 4315) allows to name it,
-expunged. Mails marked ``\\Deleted`` aren't read.
+A mail is moved by MOVE (RFC 6851), else copied, marked ``\\Deleted`` and expunged. EXPUNGE removes whatever is so
+marked (RFC 3501 §6.4.3), and only UIDPLUS (RFC 4315) can name one mail. Without it a mail is expunged only while it is
+the only one marked; beside others that somebody else has marked it stays, marked, until they are expunged. Mails
+marked ``\\Deleted`` aren't read.
 """
 
 from __future__ import annotations
@@ -61,6 +63,8 @@ class ImapFolder:
             self._client.delete_messages([uid])
             if self._client.has_capability("UIDPLUS"):
                 self._client.uid_expunge([uid])
+            elif self._client.search(["DELETED"]) == [uid]:
+                self._client.expunge()
 
 
 @contextmanager

@@ -5,8 +5,9 @@ in the header of the message that it returns, as complaints have it. Only who wa
 report without one may be forged: its events are kept as unverified, and change nothing. ``Message-ID`` is signed as
 well, but proves nothing here: every reply and every forward shows it to others.
 
-A mail to the address in ``List-Unsubscribe`` means "unsubscribe me", whatever it says, unless it is itself a report. No
-vacation answers there: those go to who wrote.
+A mail to the address in ``List-Unsubscribe`` means "unsubscribe me", whatever it says, unless it is itself a report or
+it says ``Auto-Submitted: auto-replied`` (RFC 3834 §5): a program has answered to the wrong address, and nobody asks for
+anything. What programs send on a person's behalf is ``auto-generated`` at most, and is heeded.
 """
 
 from __future__ import annotations
@@ -98,10 +99,10 @@ def _token(secret: bytes, report: Report) -> Verp | None:
 
 
 def _asks_to_leave(secret: bytes, report: Report) -> bool:
-    """Whether the mail itself went to the address for unsubscribing. Every message has that in its header: whoever
-    returns one, with "this is no spam" or with an automatic reply, doesn't ask for anything."""
+    """Whether the mail itself went to the address for unsubscribing, and isn't a program's answer. Every message has
+    that in its header: whoever returns one, with "this is no spam" or an automatic reply, doesn't ask for anything."""
     token = next((token for place in report.sent_to if (token := find_verp(secret, place))), None)
-    return token is not None and token.leave
+    return token is not None and token.leave and not report.auto_replied
 
 
 def _same(one: str, other: str) -> bool:

@@ -37,6 +37,11 @@ IDLE_SECONDS = 10
 _SQLITE_AT_LEAST = (3, 35, 0)  # UPDATE … FROM, RETURNING
 
 
+HOLD = "SELECT 1 FROM recipients WHERE {rows} ORDER BY send, position FOR NO KEY UPDATE"
+"""Rows of the ledger in the order in which all groups take them, where an UPDATE would take them as an index has them:
+two that take the same rows never wait for each other in a circle. For PostgreSQL."""
+
+
 class Lock(IntEnum):
     """What an advisory lock guards: the first of PostgreSQL's two lock numbers."""
 
@@ -129,6 +134,11 @@ class Database:
     def lock_shared(self, connection: Connection, kind: Lock, numbers: Iterable[int | str]) -> None:
         """Likewise, beside other shared holders."""
         self._lock(connection, "pg_advisory_xact_lock_shared", kind, numbers)
+
+    def hold(self, connection: Connection, rows: TextClause, values: Mapping[str, object]) -> None:
+        """Locks what a statement made of ``HOLD`` selects until the transaction ends. Nothing to do on SQLite."""
+        if self.dialect == POSTGRESQL:
+            connection.execute(rows, values)
 
     def _lock(self, connection: Connection, function: str, kind: Lock, numbers: Iterable[int | str]) -> None:
         if self.dialect == POSTGRESQL:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from mailer.delivery.destination import destination
 from mailer.model.people import Subscriber
 from mailer.service.ports import Change, Incoming, Leader
-from mailer.store.database import Database, Lock, clean
+from mailer.store.database import HOLD, Database, Lock, clean
 from mailer.store.feedback import Feedback
 from mailer.store.people import BY_KEYS, PERSON, REACHABLE, dump_attributes, person
 from mailer.store.resend import Resends
@@ -31,7 +31,8 @@ class SqlSubscribers:
     """``mailer.service.ports.Subscribers``.
 
     What ends somebody's mail is done in two transactions: first it is committed, then the rows that wait are moved. A
-    claim or a dot that saw the person as they were before holds their row, and the second transaction waits for it.
+    claim or a dot that saw the person as they were before holds their row, and the second transaction waits for it. It
+    takes the rows in the order in which groups of a worker, and of events, do: else each could wait for the other.
     """
 
     def __init__(self, database: Database, resends: Resends) -> None:
@@ -58,6 +59,7 @@ class SqlSubscribers:
         )
         self._names = sql("SELECT name FROM attribute_names ORDER BY name")
         self._delete = sql("DELETE FROM subscribers WHERE id = :id")
+        self._all_of_them = sql(HOLD, rows="subscriber = :id")
         # Addresses go; what happened stays. A test-send's rows are found by address, and by whom they show.
         self._forget = [
             sql(
@@ -79,11 +81,14 @@ class SqlSubscribers:
             """UPDATE subscribers SET status = 'unsubscribed', unsubscribed_at = :now, updated_at = :now
             WHERE id = :id AND status <> 'unsubscribed'"""
         )
+        waiting = """subscriber = :id AND state IN ({can_skip})
+            AND send IN (SELECT key FROM sends WHERE state IN ({active_sends}))"""
+        self._waiting = sql(HOLD, rows=waiting)
         self._skip = sql(
             """UPDATE recipients SET state = {skipped}, worker = NULL, next_attempt_at = NULL, reply = 'unsubscribed',
                 updated_at = :now
-            WHERE subscriber = :id AND state IN ({can_skip})
-                AND send IN (SELECT key FROM sends WHERE state IN ({active_sends}))"""
+            WHERE {rows}""",
+            rows=waiting,
         )
         self._each = {
             reachable: sql(
@@ -136,6 +141,7 @@ class SqlSubscribers:
         values = {"id": found.id, "key": key, "now": now}
         for _ in range(2):  # the second time finds rows that a send wrote meanwhile
             with self._database.write() as connection:
+                self._database.hold(connection, self._all_of_them, {"id": found.id})
                 for statement in self._forget:
                     connection.execute(statement, values)
                 connection.execute(self._delete, values)
@@ -148,6 +154,7 @@ class SqlSubscribers:
             if changed:
                 self._feedback.left(connection, subscriber, send, now)
         with self._database.write() as connection:
+            self._database.hold(connection, self._waiting, {"id": subscriber})
             connection.execute(self._skip, values)
         return changed
 

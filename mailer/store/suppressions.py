@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from mailer.model.people import Suppression
-from mailer.store.database import Database, clean
+from mailer.store.database import HOLD, Database, clean
 
 COMPLAINED, BOUNCED, SOFT_BOUNCES = "complained", "bounced", "soft bounces"
 """Reasons of our own. What a complaint has suppressed only an operator may take back."""
@@ -23,10 +23,16 @@ SUPPRESS = """
 """What is suppressed keeps its reason, unless a complaint comes: that outweighs all others."""
 
 _PAGE = 1000
+_OF_SUBSCRIBERS = """state IN ({can_skip})
+    AND subscriber IN (SELECT id FROM subscribers WHERE email_key IN (SELECT k FROM {keys} AS g))
+    AND send IN (SELECT key FROM sends WHERE state IN ({active_sends}))"""
+_OF_TESTS = """state IN ({can_skip})
+    AND address_key IN (SELECT k FROM {keys} AS g)
+    AND send IN (SELECT key FROM sends WHERE kind = 'test' AND state IN ({active_sends}))"""
 _SKIP = """
     UPDATE recipients SET state = {skipped}, worker = NULL, next_attempt_at = NULL, updated_at = :now,
         reply = 'the address is suppressed'
-    WHERE state IN ({can_skip})"""
+    WHERE {rows}"""
 
 
 class SqlSuppressions:
@@ -39,19 +45,9 @@ class SqlSuppressions:
         self._add = sql(
             SUPPRESS, rows=given("rows", email_key="text", reason="text", source="text", created_at="float")
         )
+        keys = given("keys", k="text")
         self._skip = [
-            sql(
-                """{skip} AND subscriber IN (SELECT id FROM subscribers WHERE email_key IN (SELECT k FROM {keys} AS g))
-                AND send IN (SELECT key FROM sends WHERE state IN ({active_sends}))""",
-                skip=_SKIP,
-                keys=given("keys", k="text"),
-            ),
-            sql(
-                """{skip} AND address_key IN (SELECT k FROM {keys} AS g)
-                AND send IN (SELECT key FROM sends WHERE kind = 'test' AND state IN ({active_sends}))""",
-                skip=_SKIP,
-                keys=given("keys", k="text"),
-            ),
+            (sql(HOLD, keys=keys, rows=rows), sql(_SKIP, keys=keys, rows=rows)) for rows in (_OF_SUBSCRIBERS, _OF_TESTS)
         ]
         self._remove = sql("DELETE FROM suppressions WHERE email_key = :key")
         self._find = sql(
@@ -74,8 +70,9 @@ class SqlSuppressions:
             added = connection.execute(self._add, {"rows": json.dumps(sorted(cleaned.values()))}).rowcount
         values = {"keys": json.dumps([[key] for key in sorted(cleaned)]), "now": now}
         with self._database.write() as connection:  # after the commit above: see SqlSubscribers
-            for statement in self._skip:
-                connection.execute(statement, values)
+            for hold, skip in self._skip:
+                self._database.hold(connection, hold, values)
+                connection.execute(skip, values)
         return added
 
     def remove(self, key: str) -> bool:

@@ -210,8 +210,10 @@ def test_mailto_unsubscribe(store: SqlStore, headers: dict[str, str]) -> None:
 
 
 def test_who_may_not_unsubscribe(store: SqlStore) -> None:
-    """A mail to a return path, a bounce to the address for unsubscribing, and a made-up token unsubscribe nobody."""
+    """A mail to a return path, a bounce or an automatic reply to the address for unsubscribing, and a made-up token
+    unsubscribe nobody."""
     send = sent(store, "a")
+    come(store, leave(path(send, 1, "leave"), Auto_Submitted="auto-replied (vacation)"))
     come(store, leave(path(send, 1)))
     come(store, leave(path(send, 1, "leave", secret=b"somebody else's key!!")))
     come(store, report(path(send, 1, "leave"), "a@example.com", said="450 4.2.0 later"))

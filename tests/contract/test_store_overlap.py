@@ -16,18 +16,24 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from mailer.bounces.event import Event, EventType
 from mailer.errors import SendError
 from mailer.model.ledger import RecipientState as S
 from mailer.model.ledger import SendState, WorkerId
+from mailer.service.events import act_on_events
+from mailer.service.inbox import NewEvent
 from mailer.service.ports import Key
 from mailer.store import SqlStore, migrate, open_store
 from mailer.store.database import Lock
+from mailer.wire.message_id import make_message_id
 from tests.contract.store_cases import NOW, W1, claim, counts, dotted, ident, keys, new, people, settle, started, states
 from tests.servers.postgres import PostgresServer
+from tests.servers.waiting import until
 
 pytest_plugins = ("tests.servers.postgres",)
 
 ROUNDS = 6
+SECRET = b"a key of sixteen and more octets"
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
@@ -155,6 +161,74 @@ def test_unsubscribe_waits_for_a_dot(postgres_url: str) -> None:
                 assert not leaving.done()
             assert leaving.result(10) is True
         assert counts(store, send) == {"dotted": 1}
+    finally:
+        store.close()
+
+
+HELD = "SELECT 1 FROM recipients WHERE send = :send AND position = 2 FOR UPDATE"
+
+LEAVING: dict[str, Callable[[SqlStore], object]] = {
+    "unsubscribe": lambda store: store.subscribers.unsubscribe(ident(store, "a"), NOW),
+    "suppress": lambda store: store.suppressions.add("a@example.com", "x", "x", NOW),
+    "remove": lambda store: store.subscribers.remove("a@example.com", NOW),
+}
+
+
+def waiting(store: SqlStore) -> int:
+    """How many transactions wait for a lock (PostgreSQL)."""
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with store.database.read() as connection:
+        return int(connection.execute(text(asked)).scalar_one())
+
+
+def meet(store: SqlStore, send: int, group: Callable[[], Any], leaving: Callable[[], Any]) -> tuple[Any, Any]:
+    """What both give when ``group`` holds the message of ``a`` in this send and waits for that of ``b``, and somebody
+    ends the mail of ``a``, before it goes on to the message of ``a`` in the other send."""
+    with ThreadPoolExecutor(2) as pool:
+        with store.database.write() as connection:
+            connection.execute(text(HELD), {"send": send})
+            first: Future[Any] = pool.submit(group)
+            assert until(lambda: waiting(store) == 1)
+            second: Future[Any] = pool.submit(leaving)
+            assert until(lambda: waiting(store) == 2)
+        return first.result(30), second.result(30)
+
+
+def test_removal_while_events_are_acted_on(postgres_url: str) -> None:
+    """Removing a person while events settle their messages: neither waits for the other for ever, and both have their
+    effect (PostgreSQL: an index gives a person's rows in the order in which they changed last)."""
+    store = open_store(postgres_url)
+    try:
+        people(store, "a", "b")
+        one, two = (started(store, slug=slug) for slug in ("kw1", "kw2"))
+        for send in (two, one):
+            settle(store, dotted(store, send.id), S.IN_DOUBT)
+        ids = [make_message_id(SECRET, send.id, n, "example.com") for send, n in ((one, 1), (one, 2), (two, 1))]
+        told = [Event(EventType.DELIVERED, "", message_id=name, event_id=name, timestamp=NOW) for name in ids]
+        store.events.add("sendgrid", [NewEvent(event) for event in told], NOW)
+        answers = meet(
+            store, one.key, lambda: act_on_events(store.events, SECRET, 3, NOW), lambda: LEAVING["remove"](store)
+        )
+        assert answers == (3, True)
+        assert [states(store, send.id) for send in (one, two)] == [["sent", "sent"], ["sent", "in_doubt"]]
+        assert store.subscribers.find("a@example.com") is None
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("how", LEAVING)
+def test_leaving_while_two_sends_dot(postgres_url: str, how: str) -> None:
+    """Whoever leaves while a worker asks for the dots of two messages to them waits for both, and it gets both."""
+    store = open_store(postgres_url)
+    try:
+        people(store, "a", "b")
+        one, two = (started(store, slug=slug) for slug in ("kw1", "kw2"))
+        second = keys(claim(store, two.id))
+        first = keys(claim(store, one.id))
+        dots = [*first, second[0]]
+        answers = meet(store, one.key, lambda: store.ledger.write(NOW, dots=dots), lambda: LEAVING[how](store))
+        assert answers == (set(dots), True)
+        assert [states(store, send.id) for send in (one, two)] == [["dotted", "dotted"], ["dotted", "claimed"]]
     finally:
         store.close()
 

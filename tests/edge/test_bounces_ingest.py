@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import smtplib
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from mailer.service.ports import Incoming, NewSend
 from mailer.store import SqlStore, open_store
 from mailer.wire.verp import ReturnPaths
 from tests.servers.dovecot import PASSWORD, DovecotServer
+from tests.servers.postfix_pipe import PostfixPipe
 from tests.servers.smtp import AUTHORITY
 from tests.servers.waiting import until
 
@@ -65,12 +68,15 @@ class Office:
         with (self.home / "mailer.toml").open("a") as file:
             file.write(f"[bounces.imap]\n{lines}")
 
+    def return_path(self, position: int) -> str:
+        """Where a report about a message is sent."""
+        return ReturnPaths.of(self.secret, "bounces", "example.com", self.send.key).make(position)[0]
+
     def bounce(self, position: int) -> bytes:
         """A report about a message, from a mailer that never heard of RFC 3464."""
-        paths = ReturnPaths.of(self.secret, "bounces", "example.com", self.send.key)
         return (
             "From: MAILER-DAEMON@mx.example.net\n"
-            f"To: {paths.make(position)[0]}\n"
+            f"To: {self.return_path(position)}\n"
             "Subject: failure notice\n\n"
             "Hi. This is the qmail-send program at mx.example.net.\n"
             "I'm afraid I wasn't able to deliver your message to the following addresses.\n"
@@ -139,16 +145,8 @@ def pipe(office: Office, mail: bytes, *options: str) -> subprocess.CompletedProc
 
 
 def test_pipe(office: Office) -> None:
-    """A mail server pipes a mail in: exit status 0 when it is stored; 75 while the database is locked, so that the mail
-    server keeps it and tries again."""
+    """A mail server pipes a mail in: exit status 0 when it is stored and acted on."""
     assert pipe(office, office.bounce(1)).returncode == 0
-    assert office.suppressed == ["anna"]
-    path = load_settings(office.home / "mailer.toml", {}).store_url.removeprefix("sqlite:///")
-    with sqlite3.connect(path, isolation_level=None) as locking:
-        locking.execute("BEGIN EXCLUSIVE")
-        done = pipe(office, office.bounce(2))
-        locking.execute("ROLLBACK")
-    assert (done.returncode, b"Traceback" in done.stderr, b"locked" in done.stderr) == (75, False, True)
     assert office.suppressed == ["anna"]
 
 
@@ -169,6 +167,64 @@ def test_pipe_while_out_of_order(office: Office, trouble: str) -> None:
     done = pipe(office, office.bounce(1), "--config", "mailer.toml")
     assert (done.returncode, b"Traceback" in done.stderr) == (75, False), done.stderr
     assert office.suppressed == []
+
+
+@pytest.fixture
+def pipe_of_postfix(office: Office) -> Iterator[PostfixPipe]:
+    with PostfixPipe(office.home) as made:
+        yield made
+
+
+def report_through(office: Office, pipe_of_postfix: PostfixPipe, *positions: int) -> None:
+    """A mail server sends one mail to the return paths of these people's messages."""
+    with smtplib.SMTP("127.0.0.1", pipe_of_postfix.postfix.port, timeout=20) as client:
+        recipients = [office.return_path(position) for position in positions]
+        mail = office.bounce(positions[0]).replace(b"To: bounces+", b"To: somebody+").replace(b"\n", b"\r\n")
+        client.sendmail("", recipients, mail)
+
+
+def test_postfix_pipes(office: Office, pipe_of_postfix: PostfixPipe) -> None:
+    """Postfix, set up as the docs say, hands a report over; the token in the envelope is enough. What is sent to
+    several return paths is handed over for each."""
+    report_through(office, pipe_of_postfix, 1)
+    assert until(lambda: office.suppressed == ["anna"], 30), pipe_of_postfix.postfix.log()
+    report_through(office, pipe_of_postfix, 2, 3)
+    assert until(lambda: len(pipe_of_postfix.runs) == 3, 60), pipe_of_postfix.postfix.log()
+    assert pipe_of_postfix.statuses == [0, 0, 0]
+    assert office.suppressed == ["anna", "bob", "cem"]
+    assert until(pipe_of_postfix.postfix.idle, 20)
+    assert office.store.sends.status(office.send.id, time.time()).bounced == 3
+
+
+@pytest.mark.parametrize(("trouble", "tries"), [("locked", 1), ("wrong configuration", 2)])
+def test_postfix_keeps_what_cannot_be_stored(
+    office: Office, pipe_of_postfix: PostfixPipe, trouble: str, tries: int
+) -> None:
+    """While the database is locked or the configuration wrong Postfix keeps the mail and tries again; when that is over
+    it is stored once and acted on."""
+    postfix = pipe_of_postfix.postfix
+    config = office.home / "mailer.toml"
+    before = config.read_text()
+    path = load_settings(config, {}).store_url.removeprefix("sqlite:///")
+    with sqlite3.connect(path, isolation_level=None) as locking:
+        if trouble == "locked":
+            locking.execute("BEGIN EXCLUSIVE")
+        else:
+            config.write_text("[store\n")
+        report_through(office, pipe_of_postfix, 1)
+        assert until(lambda: len(pipe_of_postfix.runs) >= tries, 90), postfix.log()
+        assert not postfix.idle()
+        if trouble == "locked":
+            locking.execute("ROLLBACK")
+        else:
+            config.write_text(before)
+    assert until(lambda: 0 in pipe_of_postfix.statuses and postfix.idle(), 60), postfix.log()
+    assert set(pipe_of_postfix.statuses[:-1]) == {os.EX_TEMPFAIL}
+    assert pipe_of_postfix.statuses.count(0) == 1
+    assert not any(b"Traceback" in done.stderr for done in pipe_of_postfix.runs)
+    assert office.suppressed == ["anna"]
+    assert office.store.sends.status(office.send.id, time.time()).bounced == 1
+    assert "status=bounced" not in postfix.log()
 
 
 def test_acts_on_what_was_stored_before(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,13 +348,29 @@ def test_imap(office: Office, dovecot: DovecotServer, security: str) -> None:
 
 
 def test_imap_without_move(office: Office, plain_dovecot: DovecotServer) -> None:
-    """Where the server offers neither MOVE nor UIDPLUS a mail is copied and marked as deleted, and not read again."""
-    plain_dovecot.put("old", office.bounce(1))
+    """Where the server offers neither MOVE nor UIDPLUS a mail is copied and expunged, and not read again."""
+    plain_dovecot.put("old", office.bounce(1), office.bounce(2))
     office.imap(plain_dovecot, "old")
     for _ in range(2):
         assert run(["bounces", "ingest", "--imap"]) == 0
-        assert (plain_dovecot.count("old"), plain_dovecot.count("old", "Processed")) == (0, 1)
-    assert office.suppressed == ["anna"]
+        assert (plain_dovecot.count("old"), plain_dovecot.count("old", "Processed")) == (0, 2)
+        assert plain_dovecot.count("old", marked=True) == 0
+    assert office.suppressed == ["anna", "bob"]
+
+
+def test_imap_without_move_beside_deleted_mail(office: Office, plain_dovecot: DovecotServer) -> None:
+    """There, a mail that somebody else has marked as deleted is neither read nor expunged; what was read stays beside
+    it, marked, and isn't read again."""
+    plain_dovecot.put("shared", office.bounce(1), office.bounce(2))
+    with plain_dovecot.client("shared") as client:
+        client.select_folder("INBOX")
+        client.delete_messages([1])
+    office.imap(plain_dovecot, "shared")
+    for _ in range(2):
+        assert run(["bounces", "ingest", "--imap"]) == 0
+        assert (plain_dovecot.count("shared"), plain_dovecot.count("shared", "Processed")) == (0, 1)
+        assert plain_dovecot.count("shared", marked=True) == 2
+    assert office.suppressed == ["bob"]
 
 
 def test_imap_moved_only_when_stored(office: Office, dovecot: DovecotServer) -> None:

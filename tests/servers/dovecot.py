@@ -106,13 +106,13 @@ class DovecotServer:
             for mail in mails:
                 client.append(folder, mail)
 
-    def count(self, user: str, folder: str = "INBOX") -> int:
-        """How many undeleted mails a folder has; 0 where there is none."""
+    def count(self, user: str, folder: str = "INBOX", *, marked: bool = False) -> int:
+        """How many mails a folder has that aren't marked as deleted, or that are; 0 where there is no folder."""
         with self.client(user) as client:
             if not client.folder_exists(folder):
                 return 0
             client.select_folder(folder, readonly=True)
-            return len(client.search(["UNDELETED"]))
+            return len(client.search(["DELETED" if marked else "UNDELETED"]))
 
     def destroy(self) -> None:
         """Ends it, with all its processes."""

@@ -60,9 +60,10 @@ class Arrived:
 
 
 class PostfixServer:
-    """One instance. ``smtputf8``: whether it offers that extension (RFC 6531)."""
+    """One instance. ``smtputf8``: whether it offers that extension (RFC 6531). ``main`` and ``master``: more lines of
+    main.cf and master.cf, in which ``{folder}`` is its folder."""
 
-    def __init__(self, *, smtputf8: bool = True) -> None:
+    def __init__(self, *, smtputf8: bool = True, main: str = "", master: str = "") -> None:
         if not MASTER.exists():
             pytest.fail("Postfix isn't installed, and these tests need a real one: apt-get install postfix")
         if os.getuid() != 0:
@@ -71,6 +72,7 @@ class PostfixServer:
         self.inbox = self.folder / "inbox"
         self.port = 0
         self._smtputf8 = smtputf8
+        self._main, self._master = MAIN + main, MASTER_CF + master
         self._process: subprocess.Popen[bytes] | None = None
         self._make_folders()
 
@@ -101,8 +103,9 @@ class PostfixServer:
         nobody = pwd.getpwnam("nobody")
         config = self.folder / "config"
         smtputf8 = "yes" if self._smtputf8 else "no"
-        main = MAIN.format(folder=self.folder, smtputf8=smtputf8, uid=nobody.pw_uid, gid=nobody.pw_gid)
-        for name, text in (("main.cf", main), ("master.cf", MASTER_CF.format(port=self.port))):
+        main = self._main.format(folder=self.folder, smtputf8=smtputf8, uid=nobody.pw_uid, gid=nobody.pw_gid)
+        master = self._master.format(folder=self.folder, port=self.port)
+        for name, text in (("main.cf", main), ("master.cf", master)):
             (config / name).write_text(text)
             os.utime(config / name, (0, 0))  # it waits for seconds after a change: somebody may be in the middle of one
         with open(self.folder / "stderr", "ab") as stderr:

@@ -7,7 +7,7 @@ import pytest
 from mailer.bounces.mail import auto_reply, delivery_report, feedback_report, plain_shapes, plain_verdicts, returned
 from mailer.bounces.mail.mime import read_mail
 from mailer.bounces.mail.outcome import Outcome
-from mailer.bounces.mail.plain_bounce import BY_ENVELOPE, find_verdict
+from mailer.bounces.mail.plain_bounce import BY_ENVELOPE, Prose, find_verdict, read_prose
 from mailer.bounces.mail.reasons import RULES
 from mailer.bounces.mail.status import best_status, detailed, find_reply, find_status, permanence, why
 
@@ -81,6 +81,24 @@ def test_verdict_needs_a_mail_system_or_a_subject() -> None:
     assert find_verdict(person, VERDICTS["qmail"]) is plain_verdicts.VERDICTS[1]
 
 
+def test_no_return_path_is_no_mail_system() -> None:
+    """A mail without a return path is a report only if it returns a message: automatic replies have none either."""
+    fields = (("return-path", "<>"), ("from", "reader@example.com"), ("subject", "Mail"))
+    said = "Your mail could not be delivered."
+    assert not auto_reply.from_daemon(fields)
+    assert find_verdict(fields, said) is None
+    assert find_verdict(fields, said, returns=True) is plain_verdicts.VERDICTS[5]
+    assert find_verdict(fields[1:], said, returns=True) is None
+
+
+@pytest.mark.parametrize("mark", ["Re:", "AW: ", "Fwd: "])
+def test_what_is_answered_is_no_title(mark: str) -> None:
+    """Words of a bounce behind an answer's mark are the subject of what is answered, such as an issue's own."""
+    person = (("from", "reader@example.com"), ("subject", f"{mark} Delivery failed"))
+    assert find_verdict(person, "The parcel was not delivered.") is None
+    assert find_verdict((("from", "postmaster@example.com"), *person[1:]), "Your mail was not delivered.") is not None
+
+
 def test_verdict_by_envelope() -> None:
     """A mail system's mail with a bounce's subject is a bounce in any language, for nobody knows how long."""
     fields = (("from", "MAILER-DAEMON@mx.example.net"), ("subject", "Delivery report"))
@@ -119,6 +137,15 @@ def test_shape_fires(shape: object) -> None:
     first, match = next((other, match) for other, match in matches if match)
     assert first is shape
     assert match["address"] == "reader@example.com"
+
+
+@pytest.mark.parametrize(
+    "before", ["please contact ", "Please use ", "Use ", "Künftig: ", "Bitte verwenden Sie ", "Bitte schreiben Sie an "]
+)
+def test_whom_to_write_to_is_no_recipient(before: str) -> None:
+    """An address that a bounce asks to write to, from now on or for help, is nobody who was written to."""
+    said = f"Your message was not delivered. {before}other@example.com instead."
+    assert read_prose(Prose(said), None) == []
 
 
 ASIDES = ["please contact ", "From: ", "sent by: me@", "Message-ID: <", "Reporting-MTA: "]
@@ -235,6 +262,8 @@ ABSENT = [
     "Ich bin bis Montag im Urlaub",
     "Je suis absent jusqu'à lundi",
     "Click here to confirm",
+    "To deliver your message to reader@example.com, please reply to this one",
+    "My mailbox is closed while I travel",
 ]
 
 

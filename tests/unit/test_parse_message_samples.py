@@ -15,6 +15,7 @@ MAILS = Path(__file__).parent / "bounce_mails"
 Told = tuple[str, str, bool | None, str | None, str]
 
 EXPECTED: dict[str, tuple[str, list[Told]]] = {
+    "answer_about_delivery": ("other", []),
     "aol": ("bounce", [("bounced", "weeklyreader@aol.com", True, "other", "")]),
     "arf": ("complaint", [("complained", "reader@example.com", None, "spam", "")]),
     "arf_auth_failure": ("other", []),
@@ -26,6 +27,7 @@ EXPECTED: dict[str, tuple[str, list[Told]]] = {
     "barracuda": ("bounce", [("bounced", "reader@example.com", True, "spam", "5.7.1")]),
     "challenge": ("auto-reply", [("autoresponded", "reader@example.com", None, None, "")]),
     "challenge_boxbe": ("auto-reply", []),
+    "challenge_of_postmaster": ("auto-reply", [("autoresponded", "postmaster@example.com", None, None, "")]),
     "courier": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "delivered_in_prose": ("delivery", [("delivered", "reader@example.com", None, None, "")]),
     "domino": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
@@ -83,7 +85,9 @@ EXPECTED: dict[str, tuple[str, list[Told]]] = {
     "mdaemon": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "mercury": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "mimecast": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
+    "mobile_without_return_path": ("bounce", [("bounced", "reader@mail.example.net", True, "bounced", "5.2.2")]),
     "moderation": ("auto-reply", [("autoresponded", "list-owner@example.net", None, None, "")]),
+    "moved_without_return_path": ("other", []),
     "netease": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "person_forwards_a_bounce": ("other", []),
     "person_writes": ("other", []),
@@ -104,6 +108,7 @@ EXPECTED: dict[str, tuple[str, list[Told]]] = {
             ("bounced", "other@example.edu", True, "invalid", "5.1.2"),
         ],
     ),
+    "sendmail_expanded": ("bounce", [("bounced", "Reader@example.com", True, "bounced", "5.1.1")]),
     "sendmail_transcript": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "ses": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "sieve_reject": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.2.2")]),
@@ -116,6 +121,7 @@ EXPECTED: dict[str, tuple[str, list[Told]]] = {
     "vacation_precedence": ("auto-reply", [("autoresponded", "reader@example.com", None, None, "")]),
     "vacation_rfc3834": ("auto-reply", [("autoresponded", "reader@example.com", None, None, "")]),
     "vadesecure": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.2.2")]),
+    "vacation_without_return_path": ("auto-reply", [("autoresponded", "reader@example.com", None, None, "")]),
     "web_de": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "yahoo": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "zoho": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),

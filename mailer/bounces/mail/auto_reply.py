@@ -75,6 +75,20 @@ ABSENT: tuple[re.Pattern[str], ...] = (
         r"|\b(?:until|unless) you (?:confirm|verify|reply|prove)\b|\bklicken sie[\w ,]{0,40} zu best[äa]tigen\b",
         re.I,
     ),
+    re.compile(
+        r"\bto (?:deliver|release|have) (?:it|this|your (?:message|mail|e-?mail))\b[\s\S]{0,100}"
+        r"\b(?:click|reply|confirm)\b"
+        r"|\b(?:click|reply|confirm)\b[\s\S]{0,80}\b(?:so (?:that )?i can|will (?:then )?be (?:delivered|released))\b",
+        re.I,
+    ),
+    # No mail system has a mailbox of its own.
+    re.compile(
+        r"\bmy (?:mail ?box|inbox|e-?mail|(?:old|new) (?:e-?mail )?address|colleagues?)\b"
+        r"|\bmein(?:e[rnm]?)? (?:postfach|e-?mail|mail|(?:alte|neue)n? (?:e-?mail-?)?adresse|vertretung"
+        r"|kolleg\w{1,6})\b"
+        r"|\b(?:ma bo[iî]te|mon adresse|mi (?:buz[oó]n|correo)|la mia casella)\b",
+        re.I,
+    ),
 )
 _CODE = re.compile(r"(?<![\d.:#])[45]\d\d[ -]|#?\b[45]\.\d{1,3}\.\d{1,3}\b")
 
@@ -108,12 +122,12 @@ RECEIPTS: tuple[re.Pattern[str], ...] = (
 )
 
 _MARKS = r"(?:re|aw|sv|vs|antw|fwd?|wg|tr|rv|odp|r)\s?(?:\[\d+\])?:\s*"
-_ANSWER = re.compile(r"\s*(re|aw|sv|vs|antw|fwd?|wg|tr|rv|odp|r)\s?(?:\[\d+\])?:", re.I)
+_ANSWER = re.compile(r"\s*(?:re|aw|sv|vs|antw|fwd?|wg|tr|rv|odp|r)\s?(?:\[\d+\])?:", re.I)
 _REPLY_MARK = re.compile(rf"[\s\[(*\"]{{0,4}}(?:{_MARKS}){{0,5}}[\[(*\"]{{0,3}}", re.I)
 _DAEMON = re.compile(
     r"mailer[-_.]?daemon|mail[-_.]?daemon|\bmdaemon|post[-_.]?master|mail[ ._-]?(?:delivery|administrator|system|"
     r"router|deliverer)|delivery (?:sub)?system"
-    r"|double-?bounce|bounce[sd]?[-_+@]|^\s*<>\s*$|\bmmdf\b|e-?mail.{0,12}system|systemadministrator"
+    r"|double-?bounce|bounce[sd]?[-_+@]|\bmmdf\b|e-?mail.{0,12}system|systemadministrator"
     r"|system administrator|notification ?recipients|mail[-_ ]?admin|root@|uucp|mailerdaemon|lotus domino|"
     r"courier mail server",
     re.I,
@@ -121,10 +135,19 @@ _DAEMON = re.compile(
 
 
 def from_daemon(fields: Fields) -> bool:
-    """Whether the mail comes from a mail system rather than a person, by its sender fields."""
-    return any(
+    """Whether the mail comes from a mail system rather than a person, by the names in its sender fields.
+
+    That it has no return path says nothing: RFC 3834 §3.3 asks the same of automatic replies.
+    """
+    named = any(
         _DAEMON.search(decode_words(first(fields, name))) for name in ("from", "sender", "return-path", "x-sender")
     )
+    return named or (first(fields, "from").strip() in ("", "<>") and has_no_return_path(fields))
+
+
+def has_no_return_path(fields: Fields) -> bool:
+    """Whether nobody is to be told if the mail can't be delivered: it is a report or an automatic reply."""
+    return any(name in ("return-path", "from") and value.strip() == "<>" for name, value in fields)
 
 
 def subject_of(fields: Fields) -> str:
@@ -135,10 +158,8 @@ def subject_of(fields: Fields) -> str:
 
 
 def is_answer(fields: Fields) -> bool:
-    """Whether somebody answers or forwards a mail, by ``Re:`` or ``Fwd:`` and what goes with it."""
-    marked = _ANSWER.match(decode_words(first(fields, "subject"))[:2000])
-    threaded = any(name in ("in-reply-to", "references", "thread-index") for name, _ in fields)
-    return bool(marked and (threaded or marked[1].lower() in ("fw", "fwd", "wg", "tr", "rv")))
+    """Whether somebody answers or forwards a mail, by ``Re:`` or ``Fwd:``: the words behind that are another's."""
+    return bool(_ANSWER.match(decode_words(first(fields, "subject"))[:2000]))
 
 
 def is_challenge(fields: Fields) -> bool:
@@ -151,12 +172,17 @@ def is_receipt(fields: Fields) -> bool:
     return any(pattern.match(subject_of(fields)) for pattern in RECEIPTS)
 
 
+def says_auto_replied(fields: Fields) -> bool:
+    """Whether ``Auto-Submitted`` says that a program answers with this (RFC 3834 §5). Bounces say that too."""
+    submitted = first(fields, "auto-submitted").lower().strip()
+    return submitted.startswith(("auto-replied", "auto-reply")) or "vacation" in submitted
+
+
 def is_auto_reply(fields: Fields, text: str = "") -> bool:
     """Whether it is an automatic reply: by its own fields, its subject, RFC 3834's ``Auto-Submitted``, or its text.
 
     Bounces carry ``Auto-Submitted: auto-replied`` too, so that field counts only if no mail system is the sender.
     """
-    daemon = from_daemon(fields)
     for name, pattern in FIELDS:
         if any(key == name and pattern.search(value) for key, value in fields):
             return True
@@ -169,7 +195,4 @@ def is_auto_reply(fields: Fields, text: str = "") -> bool:
     opening = text[:4000]
     if any(pattern.search(opening) for pattern in ABSENT) and not _CODE.search(opening):
         return True
-    submitted = first(fields, "auto-submitted").lower().strip()
-    if submitted.startswith(("auto-replied", "auto-reply")):
-        return not daemon
-    return not daemon and "vacation" in submitted
+    return says_auto_replied(fields) and not from_daemon(fields)

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from mailer.bounces.mail.addresses import ADDRESS, find_addresses, trim
-from mailer.bounces.mail.auto_reply import from_daemon, is_answer, subject_of
+from mailer.bounces.mail.auto_reply import from_daemon, has_no_return_path, is_answer, subject_of
 from mailer.bounces.mail.mime import Fields
 from mailer.bounces.mail.outcome import Action, Outcome
 from mailer.bounces.mail.plain_shapes import ASIDES, ASK, BARE_NAME, BARE_NAMES_OF, EXPANDED, LISTS, ROLES, SHAPES
@@ -56,11 +56,13 @@ def is_likely(fields: Fields) -> bool:
     return from_daemon(fields) or (_is_titled(fields) and not is_answer(fields))
 
 
-def find_verdict(fields: Fields, text: str) -> Verdict | None:
-    """The rule that says this is a bounce, or None."""
+def find_verdict(fields: Fields, text: str, *, returns: bool = False) -> Verdict | None:
+    """The rule that says this is a bounce, or None. ``returns``: whether the mail returns a message; what does and has
+    no return path is taken for a mail system's, whoever signs it."""
     likely = is_likely(fields)
     if not likely and is_answer(fields):
         return None  # a person writes about a bounce
+    likely = likely or (returns and has_no_return_path(fields))
     whole = f"{subject_of(fields)}\n{text[:MAX_TEXT]}"
     for verdict in VERDICTS:
         if (likely or verdict.alone) and verdict.words.search(whole):
@@ -173,7 +175,7 @@ def _by_shape(lines: list[str], prose: Prose, begin: int = 0, *, roles: bool = F
             match = shape.line.match(line)
             if match is None or not ADDRESS.match(match["address"]):
                 continue
-            expanded = EXPANDED.search(f"{line} {lines[at + 1][:1000] if at + 1 < len(lines) else ''}")
+            expanded = EXPANDED.search(_with_asides(lines, at))
             address = trim(expanded["address"] if expanded and "@" in expanded["address"] else match["address"])
             if not address or _ours(address, prose) or _is_aside(line[: match.start("address")]):
                 continue
@@ -183,6 +185,14 @@ def _by_shape(lines: list[str], prose: Prose, begin: int = 0, *, roles: bool = F
         if found:
             return found
     return []
+
+
+def _with_asides(lines: list[str], at: int) -> str:
+    """A recipient's line and the next; the one behind that, too, if the next is all in brackets (sendmail's reason)."""
+    below = lines[at + 1 : at + 3]
+    if below and not below[0].lstrip().startswith("("):
+        below = below[:1]
+    return " ".join(line[:1000] for line in (lines[at], *below))
 
 
 def _bare(lines: list[str], prose: Prose, begin: int) -> list[tuple[int, str]]:

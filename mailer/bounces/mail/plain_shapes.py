@@ -98,8 +98,8 @@ LISTS = re.compile(
 BARE_NAMES_OF = frozenset({"aol.com"})
 BARE_NAME = re.compile(r"\s{1,12}(?P<name>[\w.-]{3,64})\s*$")
 
-# The address that was written to, where a recipient's own line names what it was expanded to (Postfix; Exim's aliases
-# only where it hides the result).
+# The address that was written to, where a recipient's own line names what it was expanded to (Postfix, sendmail; Exim's
+# aliases only where it hides the result).
 EXPANDED = re.compile(
     r"(?:expanded from:?|undisclosed address\s{1,4}\(generated from)\s{1,20}"
     r"<?(?P<address>[^\s<>()]{1,128}@[^\s<>()]{1,255})>?\)",
@@ -111,7 +111,9 @@ ASK = re.compile(
     r"contact|further (?:assistance|information)|if you (?:have|need|feel|believe|think)"
     r"|please (?:send|forward|e-?mail|write|call)"
     r"|questions?\b|help ?desk|assistance|for help|support|complain|wenden sie sich|kontakt"
-    r"|write to|mail me at|new (?:e-?mail )?address|schreiben sie|neue (?:e-?mail-?)?adresse|[ée]cri(?:re|vez) [àa]|"
+    r"|write to|mail me at|new (?:e-?mail )?address|please use|\binstead\b|from now on"
+    r"|schreiben sie|neue (?:e-?mail-?)?adresse|stattdessen|k[üu]nftig|ab sofort"
+    r"|bitte (?:nutzen|verwenden|benutzen)|[ée]cri(?:re|vez) [àa]|"
     r"escriba a",
     re.IGNORECASE,
 )
