@@ -28,8 +28,10 @@ PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 class Group(Generic[T, R]):
     """Writes items in groups of up to ``limit`` by ``write``, which gives an answer to each, in their order.
 
-    A group is written when ``gather`` seconds have passed since its first item came, or at ``hurry``. ``insisting``:
-    ``StoreUnavailable`` is no answer, the group is written again until it succeeds.
+    A group is written when ``gather`` seconds have passed since its first item came, or at ``hurry``. ``expecting``:
+    callers ask again when they are answered. So a group is complete when it has as many items as were under way at the
+    end of the last write, or so many; and it isn't waited for longer than half of what that write took, which is what
+    is to be saved. ``insisting``: ``StoreUnavailable`` is no answer, the group is written again until it succeeds.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class Group(Generic[T, R]):
         limit: int = 500,
         gather: float = 0.0,
         *,
+        expecting: int = 0,
         insisting: bool = True,
     ) -> None:
         self._write, self._thread, self._limit, self._gather = write, thread, limit, gather
-        self._insisting = insisting
+        self._expecting, self._insisting = expecting, insisting
+        self._expected, self._took = 1, 0.0
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._full: asyncio.Future[None] | None = None
@@ -55,6 +59,8 @@ class Group(Generic[T, R]):
         if self._writer is None or self._writer.done():
             self._full = loop.create_future()
             self._writer = asyncio.create_task(self._write_all())
+        if self._expecting and len(self._waiting) >= self._expected:
+            self.hurry()
         return written
 
     def hurry(self) -> None:
@@ -66,13 +72,20 @@ class Group(Generic[T, R]):
         loop = asyncio.get_running_loop()
         while self._waiting:
             if self._full is not None:
-                timer = loop.call_later(self._gather, self.hurry)
+                timer = loop.call_later(self._patience(), self.hurry)
                 await self._full
                 timer.cancel()
             group, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
             self._full = None  # whoever comes during the write waits for the next group, and can't hurry it
+            began = loop.time()
             await self._write_group(group)
+            self._took, self._expected = loop.time() - began, min(len(group) + len(self._waiting), self._expecting)
             self._full = loop.create_future()
+
+    def _patience(self) -> float:
+        if not self._expecting:
+            return self._gather
+        return min(self._gather, self._took / 2) if len(self._waiting) < self._expected else 0.0
 
     async def _write_group(self, group: Sequence[tuple[T, asyncio.Future[R]]]) -> None:
         def write() -> Sequence[R]:

@@ -48,6 +48,12 @@ SMALL = 16 * 1024
 TOGETHER = 100
 """Small requests whose events are stored in one transaction: some milliseconds, so that no dot waits for long."""
 
+ENOUGH = 16
+"""So many don't wait for more: a commit's share in each is small, and reading the next ones beside it is worth more."""
+
+GATHER = 0.01
+"""Seconds, at most, that fewer wait for others that are about to come."""
+
 PATIENCE = 20.0
 """Seconds to wait for the database. What is stored later than that is told again, and counts once."""
 
@@ -77,7 +83,7 @@ def webhook_routes(
     ``base_url``: where the web process is reached, without a slash at its end.
     """
     secrets = {name: read_section(section) for name, section in sections.items() if name in PROVIDERS}
-    inbox = Group(events.add_all, ThreadPoolExecutor(1, "inbox"), TOGETHER, insisting=False)
+    inbox = Group(events.add_all, ThreadPoolExecutor(1, "inbox"), TOGETHER, GATHER, expecting=ENOUGH, insisting=False)
     return [Route("/webhooks/{provider}", _Endpoint(events, inbox, secrets, base_url, fetch, now))]
 
 

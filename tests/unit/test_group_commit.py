@@ -155,6 +155,60 @@ async def test_hurry(thread: ThreadPoolExecutor) -> None:
         assert await asyncio.wait_for(written, 10)
 
 
+class Held:
+    """A write that waits for ``go_on``."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.runs, self.go_on = threading.Event(), threading.Event()
+
+    def write(self, items: Sequence[int]) -> list[bool]:
+        self.groups.append(list(items))
+        self.runs.set()
+        assert self.go_on.wait(5)
+        return [True] * len(items)
+
+
+async def test_expects_nobody(thread: ThreadPoolExecutor) -> None:
+    """Where callers are expected to ask again, one who is alone is written at once all the same, each time."""
+    groups: list[int] = []
+
+    def write(items: Sequence[int]) -> list[bool]:
+        groups.append(len(items))
+        return [True] * len(items)
+
+    writer: Group[int, bool] = Group(write, thread, gather=1000.0, expecting=8)
+    for number in range(5):
+        assert await asyncio.wait_for(writer.submit(number), 10)
+    assert groups == [1] * 5
+
+
+async def test_expects_those_under_way(thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks again when answered is written with those who came meanwhile, as soon as all are there again."""
+    monkeypatch.setattr(Group, "_patience", lambda self: 1000.0)
+    held = Held()
+    writer: Group[int, bool] = Group(held.write, thread, expecting=8)
+    first = writer.submit(0)
+    await asyncio.to_thread(held.runs.wait, 5)
+    others = [writer.submit(n) for n in (1, 2, 3)]
+    held.go_on.set()
+    await first
+    assert await asyncio.wait_for(asyncio.gather(*others, writer.submit(4)), 10) == [True] * 4
+    assert [sorted(group) for group in held.groups] == [[0], [1, 2, 3, 4]]
+
+
+async def test_expects_in_vain(thread: ThreadPoolExecutor) -> None:
+    """Those who came meanwhile don't wait for one who doesn't ask again for longer than the write itself took."""
+    held = Held()
+    writer: Group[int, bool] = Group(held.write, thread, gather=1000.0, expecting=8)
+    first = writer.submit(0)
+    await asyncio.to_thread(held.runs.wait, 5)
+    others = [writer.submit(n) for n in (1, 2, 3)]
+    held.go_on.set()
+    assert await asyncio.wait_for(asyncio.gather(first, *others), 10) == [True] * 4
+    assert held.groups == [[0], [1, 2, 3]]
+
+
 async def test_no_hurry_during_a_write(thread: ThreadPoolExecutor) -> None:
     """A hurry while a group is being written doesn't tear the next one apart."""
     groups: list[list[int]] = []
