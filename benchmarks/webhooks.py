@@ -1,8 +1,9 @@
 """How many events a second come in by webhook, and how many are acted on: ``python -m benchmarks.webhooks``.
 
 The real ``mailer web`` takes in requests over HTTP, kept-alive connections from a process of its own: SendGrid's signed
-batches, and Postmark's single events. Each is in the store when it is answered. Then a worker's round acts on all of
-them, for a list and a send that exist. SQLite with ``synchronous=FULL``; PostgreSQL with its default settings.
+batches, and Postmark's single events, these with each number of connections. Each is in the store when it is answered.
+Then a worker's round acts on all of them, for a list and a send that exist. SQLite with ``synchronous=FULL``;
+PostgreSQL with its default settings.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import argparse
 import json
 import multiprocessing
 import os
+import selectors
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,10 @@ POSTMARK = {
 }
 
 
+MakeEvent = Callable[[int, int, str], dict[str, object]]
+"""Of a run (each tells of other events), a person and the message that they got."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What one run came to. ``cpu``: of the web process, milliseconds an event."""
@@ -74,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=50_000, help="events of each kind of request")
     parser.add_argument("--batch", type=int, default=500, help="events of one of SendGrid's requests")
-    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--connections", default="1,8,64", help="how many at once, for the single events: a list")
     parser.add_argument("--stores", default="sqlite,postgresql")
     parser.add_argument("--at-least", type=float, default=0.0, help="events a second taken in by signed batches")
     options = parser.parse_args(arguments)
@@ -90,9 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 migrate(url)
             found += measure(name, url, folder, options)
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; client, web process and database share them\n")
-    print(f"{'store':<12}{'what':<44}{'events':>8}{'seconds':>9}{'events/s':>10}{'web CPU ms':>12}")
+    print(f"{'store':<12}{'what':<58}{'events':>8}{'seconds':>9}{'events/s':>10}{'web CPU ms':>12}")
     for one in found:
-        print(f"{one.store:<12}{one.what:<44}{one.events:>8}{one.seconds:>9.2f}{one.rate:>10,.0f}{one.cpu:>12.3f}")
+        print(f"{one.store:<12}{one.what:<58}{one.events:>8}{one.seconds:>9.2f}{one.rate:>10,.0f}{one.cpu:>12.3f}")
     slowest = min((one.rate for one in found if one.what.startswith("SendGrid")), default=0.0)
     return int(slowest < options.at_least)
 
@@ -107,19 +112,21 @@ def measure(name: str, url: str, folder: Path, options: argparse.Namespace) -> I
     with closing(open_store(url)) as store:
         say(f"{name}: {options.events} people, and a send that reached them")
         send = reached(store, options.events)
-        for what, provider, batch, event in (
-            (f"SendGrid, signed, {options.batch} a request", "sendgrid", options.batch, sendgrid_event),
-            ("Postmark, password, one a request", "postmark", 1, postmark_event),
-        ):
+        kinds: list[tuple[str, str, int, int, MakeEvent]] = [
+            (f"SendGrid, signed, {options.batch} a request", "sendgrid", options.batch, 8, sendgrid_event)
+        ]
+        for connections in map(int, filter(None, options.connections.split(","))):
+            what = f"Postmark, password, one a request, {connections} at once"
+            kinds.append((what, "postmark", 1, connections, postmark_event))
+        for run, (what, provider, batch, connections, event) in enumerate(kinds):
             say(f"{name}: {what}")
-            made = [
-                event(n, make_message_id(secret, send.id, n, "garten.example")) for n in range(1, options.events + 1)
-            ]
+            people = range(1, options.events + 1)
+            made = [event(run, n, make_message_id(secret, send.id, n, "garten.example")) for n in people]
             requests = [made[at : at + batch] for at in range(0, len(made), batch)]
             tellings = [sign(provider, json.dumps(one if batch > 1 else one[0]).encode()) for one in requests]
             with web(config) as (pid, port):
                 before = cpu_seconds(pid)
-                seconds = tell(port, provider, tellings, options.connections)
+                seconds = tell(port, provider, tellings, connections)
                 spent = cpu_seconds(pid) - before
             waiting, _ = store.events.backlog()
             if waiting != options.events:
@@ -159,22 +166,22 @@ def kind(number: int) -> EventType:
     return EventType.DELIVERED
 
 
-def sendgrid_event(number: int, message_id: str) -> dict[str, object]:
+def sendgrid_event(run: int, number: int, message_id: str) -> dict[str, object]:
     return {
         "email": f"p{number}@example.com",
         "timestamp": int(NOW),
         "smtp-id": message_id,
         "category": ["newsletter"],
-        "sg_event_id": f"{number:022d}",
+        "sg_event_id": f"{run:02d}{number:020d}",
         "sg_message_id": f"{number:022d}.filter0001.16648.5515E0B88.0",
         **SENDGRID[kind(number)],
     }
 
 
-def postmark_event(number: int, message_id: str) -> dict[str, object]:
+def postmark_event(run: int, number: int, message_id: str) -> dict[str, object]:
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW))
     return {
-        "ID": number,
+        "ID": run * 1_000_000_000 + number,
         "MessageID": f"00000000-0000-4000-8000-{number:012d}",
         "Email": f"p{number}@example.com",
         "Recipient": f"p{number}@example.com",
@@ -182,7 +189,6 @@ def postmark_event(number: int, message_id: str) -> dict[str, object]:
         "MessageStream": "broadcast",
         "Metadata": {"message_id": message_id},
         **POSTMARK[kind(number)],
-        # Deliveries and changes have no number of their own: the object stands for the event.
     }
 
 
@@ -237,29 +243,43 @@ def _request(provider: str, told: Told) -> bytes:
 
 
 def _client(port: int, wire: Sequence[bytes], connections: int, results: multiprocessing.Queue[float | str]) -> None:
-    wrong: list[str] = []
-
-    def work(first: int) -> None:
-        with socket.create_connection(("127.0.0.1", port)) as one, one.makefile("rb") as answers:
-            for request in wire[first::connections]:
-                one.sendall(request)
-                status = answers.readline()
-                length = 0
-                while (line := answers.readline().strip().lower()) != b"":
-                    if line.startswith(b"content-length:"):
-                        length = int(line.partition(b":")[2])
-                answers.read(length)
-                if b" 200 " not in status:
-                    wrong.append(status.decode(errors="replace"))
-                    return
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(connections)]
+    """One thread for all connections: what the client spends, the web process lacks."""
+    waiting = iter(wire)
+    unanswered: dict[socket.socket, bytes] = {}
     began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    results.put(f"a request was answered: {wrong[0]}" if wrong else time.monotonic() - began)
+    with selectors.DefaultSelector() as selector, ExitStack() as stack:
+
+        def tell_next(one: socket.socket) -> None:
+            request = next(waiting, None)
+            if request is None:
+                selector.unregister(one)
+                return
+            unanswered[one] = b""
+            one.settimeout(60)
+            one.sendall(request)
+
+        for _ in range(connections):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            selector.register(one, selectors.EVENT_READ)
+            tell_next(one)
+        while unanswered:
+            for key, _ in selector.select():
+                one = key.fileobj
+                assert isinstance(one, socket.socket)
+                answer = unanswered[one] + (read := one.recv(65_536))
+                unanswered[one] = answer
+                if not read or not answer.startswith(b"HTTP/1.1 200 "[: len(answer)]):
+                    results.put(f"a request was answered: {answer.decode(errors='replace')}")
+                    return
+                if _is_whole(answer):
+                    del unanswered[one]
+                    tell_next(one)
+    results.put(time.monotonic() - began)
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    return bool(end) and len(body) == int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
 
 
 def say(what: str) -> None:

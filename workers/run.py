@@ -7,7 +7,6 @@ A second one exits at once with status 1.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -19,6 +18,7 @@ import uvloop
 from mailer.config import Loaded, ensure_data_dir
 from mailer.queue.arq_queue import connect
 from mailer.queue.embedded import EmbeddedRedis
+from workers.collector import spare_the_collector
 from workers.runtime import Runtime
 from workers.serve import Redis, serve
 from workers.settings import delivering, housekeeping
@@ -64,7 +64,7 @@ async def _work(loaded: Loaded, redis: Redis, open_runtime: OpenRuntime, at_once
     leave_on_signals(partial(_leave, runtime, stop))
     try:
         await runtime.start()
-        _spare_the_collector()
+        spare_the_collector()
         log.info("worker ready, Redis at %s", redis.shown_url)
         async with asyncio.TaskGroup() as both:
             both.create_task(serve(redis, partial(delivering, at_once), runtime, stop))
@@ -73,14 +73,6 @@ async def _work(loaded: Loaded, redis: Redis, open_runtime: OpenRuntime, at_once
         await runtime.close()
     log.info("worker done")
     return 0
-
-
-def _spare_the_collector() -> None:
-    """What there is now stays for good; what a delivery makes has hardly any cycles. Python's own thresholds would
-    have all of it looked through many times a second."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
 
 
 def leave_on_signals(leave: Callable[[], None]) -> None:

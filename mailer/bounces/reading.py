@@ -29,6 +29,7 @@ MAX_DIAGNOSTIC = 2000
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _BLANKS = re.compile(r"\s+")
 _STATUS = re.compile(r"(?<![\w.])([245]\.[0-9]{1,3}\.[0-9]{1,3})(?!\w|\.[0-9])")
+_NANOSECONDS = re.compile(r"(\.[0-9]{6})[0-9]+")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _EARLIEST, _LATEST = 0.0, 253402300799.0  # 1970 and 9999
 
@@ -45,7 +46,7 @@ def read_json(body: bytes) -> object:
     if _too_deep(body):
         raise WebhookMalformed(f"the body is nested deeper than {MAX_DEPTH}")
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return _DECODER.decode(text)
     except ValueError:
         raise WebhookMalformed("the body isn't JSON") from None
 
@@ -91,9 +92,9 @@ def listed(value: object) -> list[object]:
 
 def text(value: object) -> str:
     """A string (or a number as one) without control characters and lone surrogates, which no database takes."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return ""
-    return _NO_TEXT.sub("", str(value)).strip()
+    if isinstance(value, str):
+        return (value if value.isprintable() else _NO_TEXT.sub("", value)).strip()
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 
 def word(value: object) -> str:
@@ -103,7 +104,7 @@ def word(value: object) -> str:
 
 def diagnostic(*values: object) -> str:
     """What is said, joined by ``; ``, each once, blanks collapsed, cut at ``MAX_DIAGNOSTIC``."""
-    said = dict.fromkeys(_BLANKS.sub(" ", text(value)[: 2 * MAX_DIAGNOSTIC]) for value in values)
+    said = dict.fromkeys(" ".join(text(value)[: 2 * MAX_DIAGNOSTIC].split()) for value in values)
     return "; ".join(part for part in said if part)[:MAX_DIAGNOSTIC]
 
 
@@ -150,7 +151,7 @@ def moment(value: object) -> float | None:
     """Unix seconds out of a date: ISO 8601 or RFC 3339 (UTC where no zone is named), RFC 5322, or a number."""
     if not isinstance(value, str) or len(value) > 60:
         return seconds(value) if not isinstance(value, str) else None
-    trimmed = re.sub(r"(\.[0-9]{6})[0-9]+", r"\1", value.strip())
+    trimmed = _NANOSECONDS.sub(r"\1", value.strip())
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             found = read(trimmed)
@@ -245,6 +246,8 @@ def _unquote(value: bytes) -> str:
 
 
 def _too_deep(body: bytes) -> bool:
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return False
     # Without escapes and what stands between quotes, every bracket is JSON's own.
     plain = body.replace(rb"\\", b"").replace(rb"\"", b"")
     outside = b"".join(plain.split(b'"')[::2])
@@ -265,3 +268,6 @@ def _finite(digits: str) -> float:
     if not math.isfinite(found):
         raise ValueError("a number is too large")
     return found
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from pydantic import SecretStr
 
 from mailer.bounces.errors import WebhookMalformed, WebhookTooLarge
+from mailer.bounces.reading import read_json
 
 MAX_BODY = 5 * 1024 * 1024
 """Bytes of a body, as sent and after gunzip. SendGrid's largest batch is 768 KB, SparkPost's about 2 MB."""
@@ -20,7 +22,7 @@ Section = Mapping[str, str | SecretStr | Sequence[str | SecretStr]]
 """The same as the settings hold it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request:
     """``headers`` have their names in lower case. ``body``: the bytes that the provider wrote and signed.
 
@@ -33,9 +35,16 @@ class Request:
     url: str = ""
     certificates: Mapping[str, bytes] = field(default_factory=dict)
 
+    @cached_property
+    def document(self) -> object:
+        """The JSON document that the body is, read once for whoever asks. Raises ``WebhookMalformed``."""
+        return read_json(self.body)
 
-def unpack(headers: Mapping[str, str], body: bytes | str) -> tuple[dict[str, str], bytes]:
-    """Headers with lower-case names, and the body without its ``Content-Encoding`` (gzip, or none).
+
+def unpack(
+    headers: Mapping[str, str], body: bytes | str, url: str = "", certificates: Mapping[str, bytes] | None = None
+) -> Request:
+    """A request as it came: names of headers in any case, the body with its ``Content-Encoding`` (gzip, or none).
 
     Raises ``WebhookTooLarge`` and ``WebhookMalformed``.
     """
@@ -45,10 +54,10 @@ def unpack(headers: Mapping[str, str], body: bytes | str) -> tuple[dict[str, str
         raise _too_large()
     coding = lower.get("content-encoding", "").strip().lower()
     if coding in {"gzip", "x-gzip"}:
-        return lower, _gunzip(data)
-    if coding not in {"", "identity"}:
+        data = _gunzip(data)
+    elif coding not in {"", "identity"}:
         raise WebhookMalformed(f"the body's Content-Encoding is {coding[:40]!r}, which isn't gzip")
-    return lower, data
+    return Request(lower, data, url, certificates or {})
 
 
 def read_section(section: Section) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from mailer.bounces.errors import UnknownProvider, WebhookError
 from mailer.bounces.event import Event
 from mailer.bounces.providers import PROVIDERS, Provider
-from mailer.bounces.request import Request, Section, read_section, unpack
+from mailer.bounces.request import Section, read_section, unpack
 from mailer.errors import nearest
 
 
@@ -23,9 +23,7 @@ def parse_webhook(provider: str, headers: Mapping[str, str], body: bytes | str) 
     Header names may be in any case. What the provider's module doesn't know is an event of type ``unknown``. Raises
     ``UnknownProvider``, ``WebhookMalformed``, ``WebhookTooLarge``.
     """
-    module = _module(provider)
-    lower, data = unpack(headers, body)
-    return module.parse(Request(lower, data))
+    return find_provider(provider).parse(unpack(headers, body))
 
 
 def parse_kept(provider: str, raw: str) -> list[Event]:
@@ -66,13 +64,13 @@ def verify_webhook(
     ``url``: where the request arrived (Mandrill signs it). ``certificates``: PEM by URL. Also raises
     ``CertificateNeeded`` (fetch it and call again), ``UnknownProvider``, ``WebhookMalformed``, ``WebhookTooLarge``.
     """
-    module = _module(provider)
-    lower, data = unpack(headers, body)
+    module = find_provider(provider)
     clock = now.timestamp() if isinstance(now, datetime) else float(now)
-    module.verify(Request(lower, data, url, certificates or {}), read_section(settings), clock)
+    module.verify(unpack(headers, body, url, certificates), read_section(settings), clock)
 
 
-def _module(provider: str) -> Provider:
+def find_provider(provider: str) -> Provider:
+    """A provider's module. Raises ``UnknownProvider``."""
     found = PROVIDERS.get(provider)
     if found is None:
         raise UnknownProvider(f"there is no provider {provider[:40]!r}", todo=nearest(provider[:40], sorted(PROVIDERS)))

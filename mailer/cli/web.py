@@ -24,12 +24,14 @@ from mailer.web.breakers import BreakerFigures
 from mailer.web.client_address import parse_networks
 from mailer.web.fetch import fetch
 from mailer.web.figures import StoreFigures
+from mailer.web.http import server_config
 from mailer.web.metrics import Metrics
 from mailer.web.pages import PagePress
 from mailer.web.preferences import PreferencesPages, preferences_routes
 from mailer.web.rate_limit import RateLimit, limited
 from mailer.web.unsubscribe import draw_unsubscribe_pages, unsubscribe_routes
 from mailer.web.webhooks import webhook_routes
+from workers.collector import spare_the_collector
 
 ONE_CLICKS = (50.0, 3000.0)
 """POSTs to /unsubscribe of one address: a second, and at once. A mail provider sends all its users' from a few."""
@@ -68,29 +70,26 @@ def command(host: str, port: int, log_addresses: bool) -> None:
             await queue.wait_ready(PATIENCE)
 
         probes: dict[str, Callable[[], Awaitable[None]]] = {"database": database, "redis": redis}
-        config = uvicorn.Config(
+        config = server_config(
             create_app(
                 publication.name,
                 publication.language,
                 probes,
                 [
+                    *webhook_routes(store.events, loaded.settings.webhooks, publication.base_url, fetch),
                     *limited(unsubscribe_routes(store, secret, unsubscribe_pages), RateLimit(*ONE_CLICKS), refused),
                     *limited(preferences_routes(store, secret, preferences_pages), RateLimit(*FORMS), refused),
-                    *webhook_routes(store.events, loaded.settings.webhooks, publication.base_url, fetch),
                 ],
                 trusted=parse_networks(loaded.settings.web.trusted_proxies),
                 metrics=Metrics([StoreFigures(store), BreakerFigures(redis_url(loaded))]),
             ),
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # see mailer.web.client_address
+            host,
+            port,
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             # uvicorn raises the signal that ended it once more when it is done, for whoever handled it before.
             signal.signal(number, lambda *_: None)
+        spare_the_collector()
         try:
             uvicorn.Server(config).run()
         except SystemExit as error:

@@ -110,7 +110,7 @@ class Deliverer:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         # Of its own: a long transaction for one send must not look like the worker's death.
         self._heart_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="heart")
-        self._writes: Group[_Dot | _Release | Outcome] = Group(self._write, self._thread, gather=GATHER)
+        self._writes: Group[_Dot | _Release | Outcome, bool] = Group(self._write, self._thread, gather=GATHER)
         self._carrying = self._asking = 0
         self._frozen: dict[SendId, Assemble] = {}
         self._under_way: dict[Key, Flight] = {}
@@ -345,16 +345,17 @@ class Deliverer:
     def _outcome(self, claim: Recipient, state: RecipientState, event: Event, reply: Reply) -> Outcome:
         return settle(claim, state, event, reply, self._chance.now(), self._retry_after, self._chance.jitter())
 
-    def _write(self, items: Sequence[_Dot | _Release | Outcome]) -> set[_Dot | _Release | Outcome]:
-        """Outcomes together with dots: a connection is reused before its last outcome is written, and its next dot
-        isn't granted before that. So no more rows are dotted, at any moment, than connections are open."""
+    def _write(self, items: Sequence[_Dot | _Release | Outcome]) -> list[bool]:
+        """Whether each was granted; only dots may not be. Outcomes together with dots: a connection is reused before
+        its last outcome is written, and its next dot isn't granted before that. So no more rows are dotted, at any
+        moment, than connections are open."""
         granted = self._store.ledger.write(
             self._chance.now(),
             outcomes=[item for item in items if isinstance(item, Outcome)],
             releases=[item.key for item in items if isinstance(item, _Release)],
             dots=[item.key for item in items if isinstance(item, _Dot)],
         )
-        return {item for item in items if not isinstance(item, _Dot) or item.key in granted}
+        return [not isinstance(item, _Dot) or item.key in granted for item in items]
 
     # --- around it ----------------------------------------------------------------------------------------------------
 

@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from mailer.bounces.errors import WebhookRefused
 from mailer.bounces.event import Event
 from mailer.bounces.providers import mailgun, ses
-from mailer.bounces.request import Section, unpack
-from mailer.bounces.webhook import parse_kept, parse_webhook, verify_webhook
+from mailer.bounces.request import Request, Secrets
+from mailer.bounces.webhook import find_provider, parse_kept
 from mailer.errors import AddressError, StoreError, StoreUnavailable
 from mailer.model.address import parse_address
 from mailer.model.ledger import SendId
 from mailer.model.settings import Bounces
 from mailer.service.complaints import heed_complaints
 from mailer.service.effects import Effect, counted, effect_of, settles
-from mailer.service.inbox import MAIL, RELAY, Decision, Events, KeptEvent, NewEvent, Once, TokenReused
+from mailer.service.inbox import MAIL, RELAY, Decision, Events, KeptEvent, NewEvent, NewEvents, Once
 from mailer.service.ports import Store
 from mailer.wire.message_id import is_ours, split_message_id
 
@@ -45,39 +44,29 @@ _UNCLASSIFIED = frozenset({RELAY, MAIL})
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """``stored``: how many of a request's events are new. ``confirm``: a URL to GET before it is answered, or None."""
+class Reading:
+    """What a provider's request says: ``told`` is to be stored before it is answered.
 
-    stored: int
+    ``confirm``: a URL to GET before that, or None.
+    """
+
+    told: NewEvents
     confirm: str | None = None
 
 
-def receive_webhook(
-    events: Events,
-    provider: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    section: Section,
-    now: float,
-    *,
-    url: str = "",
-    certificates: Mapping[str, bytes] | None = None,
-) -> Received:
-    """Verifies a request, reads it and stores its events.
+def read_webhook(provider: str, request: Request, secrets: Secrets, now: float) -> Reading:
+    """Verifies a request and reads it. ``now``: Unix seconds.
 
-    Arguments as for ``verify_webhook``. Raises ``WebhookError``, ``CertificateNeeded`` among them, and ``StoreError``.
+    Raises ``WebhookError``, ``CertificateNeeded`` among them.
     """
-    verify_webhook(provider, headers, body, section, now, url=url, certificates=certificates)
-    found = parse_webhook(provider, headers, body)
-    data = unpack(headers, body)[1]
+    module = find_provider(provider)
+    module.verify(request, secrets, now)
+    events = [NewEvent(event) for event in module.parse(request)]
     once = None
     if provider == "mailgun":
-        once = Once(mailgun.token(headers, body), hashlib.sha256(data).hexdigest())
-    try:
-        stored = events.add(provider, [NewEvent(event) for event in found], now, once=once)
-    except TokenReused as error:
-        raise WebhookRefused(error.what, where=provider) from None
-    return Received(stored, ses.confirmation_url(data) if provider == "ses" else None)
+        once = Once(mailgun.token(request), hashlib.sha256(request.body).hexdigest())
+    confirm = ses.confirmation_url(request) if provider == "ses" else None
+    return Reading(NewEvents(provider, events, now, once), confirm)
 
 
 def act_on_events(events: Events, secret: bytes, soft_limit: int, now: float) -> int:

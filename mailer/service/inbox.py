@@ -69,6 +69,16 @@ class TokenReused(MailerError):
 
 
 @dataclass(frozen=True, slots=True)
+class NewEvents:
+    """What one source tells at once. ``at``: when it came, Unix seconds; ``once``: see ``Events.add``."""
+
+    provider: str
+    events: Sequence[NewEvent]
+    at: float
+    once: Once | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """What is to be done about an event.
 
@@ -105,6 +115,10 @@ class Events(Protocol):
 
         With ``once`` nothing is stored the second time. Raises ``TokenReused``.
         """
+
+    def add_all(self, told: Sequence[NewEvents]) -> list[int | TokenReused]:
+        """The same for what several sources tell, in one transaction; gives for each how many of its events are new,
+        or why none of them is stored. An event that several tell is the first one's."""
 
     def waiting(self, limit: int) -> list[KeptEvent]:
         """Those not acted on, oldest first."""

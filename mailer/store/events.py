@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row
 
 from mailer.bounces.event import Event, EventType, Reason
 from mailer.model.ledger import SendId
-from mailer.service.inbox import RELAY, Acted, Decision, KeptEvent, NewEvent, Once, TokenReused
+from mailer.service.inbox import RELAY, Acted, Decision, KeptEvent, NewEvent, NewEvents, Once, TokenReused
 from mailer.store.acting import SOFT_SECONDS, Acting
 from mailer.store.database import Database, clean
 
@@ -35,15 +35,30 @@ class SqlEvents:
         sql, given = database.sql, database.given
         self._add = sql(
             """INSERT INTO events (provider, event_id, received_at, verified, send, position, event)
-            SELECT :provider, g.event_id, :now, g.verified, g.send, g.position, g.event FROM {events} AS g WHERE true
-            ON CONFLICT (provider, event_id) DO NOTHING""",
-            events=given("events", event_id="text", verified="int", send="text", position="int", event="text"),
+            SELECT g.provider, g.event_id, g.received_at, g.verified, g.send, g.position, g.event
+            FROM {events} AS g WHERE true
+            ON CONFLICT (provider, event_id) DO NOTHING RETURNING provider, event_id""",
+            events=given(
+                "events",
+                provider="text",
+                event_id="text",
+                received_at="float",
+                verified="int",
+                send="text",
+                position="int",
+                event="text",
+            ),
         )
+        tokens = given("tokens", token="text", digest="text", received_at="float")  # noqa: S106 - a column's type
         self._take = sql(
-            "INSERT INTO webhook_tokens (token, digest, received_at) VALUES (:token, :digest, :now)"
-            " ON CONFLICT DO NOTHING"
+            """INSERT INTO webhook_tokens (token, digest, received_at)
+            SELECT g.token, g.digest, g.received_at FROM {tokens} AS g WHERE true
+            ON CONFLICT DO NOTHING RETURNING token""",
+            tokens=tokens,
         )
-        self._taken = sql("SELECT digest FROM webhook_tokens WHERE token = :token")
+        self._taken = sql(
+            "SELECT t.token, t.digest FROM {tokens} AS g JOIN webhook_tokens t ON t.token = g.token", tokens=tokens
+        )
         self._waiting = sql(
             """SELECT key, provider, event, received_at, send, position, verified, acted_at FROM events
             WHERE state = 'new' ORDER BY key LIMIT :limit"""
@@ -82,23 +97,46 @@ class SqlEvents:
         ]
 
     def add(self, provider: str, events: Sequence[NewEvent], now: float, *, once: Once | None = None) -> int:
-        # In one order, so that two requests with the same events never wait for each other in a circle.
-        rows = sorted(_row(one) for one in events)
-        with self._database.write() as connection:
-            if once is not None and not self._is_first(connection, provider, once, now):
-                return 0
-            if not rows:
-                return 0
-            values = {"provider": provider, "events": json.dumps(rows), "now": now}
-            return connection.execute(self._add, values).rowcount
+        (stored,) = self.add_all([NewEvents(provider, events, now, once)])
+        if isinstance(stored, TokenReused):
+            raise stored
+        return stored
 
-    def _is_first(self, connection: Connection, provider: str, once: Once, now: float) -> bool:
-        values = {"token": clean(f"{provider}:{once.token}"), "digest": once.digest, "now": now}
-        if connection.execute(self._take, values).rowcount:
-            return True
-        if connection.execute(self._taken, values).scalar() != once.digest:
-            raise TokenReused("the request's token came before, with another body", where=provider)
-        return False
+    def add_all(self, told: Sequence[NewEvents]) -> list[int | TokenReused]:
+        rows = [[_row(one, event) for event in one.events] for one in told]
+        with self._database.write() as connection:
+            answers = self._take_tokens(connection, told)
+            to_add = [row for answer, several in zip(answers, rows, strict=True) if answer is None for row in several]
+            # In one order, so that two transactions with the same events never wait for each other in a circle.
+            values = {"events": json.dumps(sorted(to_add, key=_key))}
+            new = {tuple(row) for row in connection.execute(self._add, values)} if to_add else set()
+        counted: list[int | TokenReused] = []
+        for answer, several in zip(answers, rows, strict=True):
+            own = new.intersection(map(_key, several)) if answer is None else set()
+            new -= own
+            counted.append(len(own) if answer is None else answer)
+        return counted
+
+    def _take_tokens(self, connection: Connection, told: Sequence[NewEvents]) -> list[int | TokenReused | None]:
+        """What is clear before events are stored: 0 for what came before, the error for what only looks like it."""
+        tokens = [clean(f"{one.provider}:{one.once.token}") if one.once else "" for one in told]
+        wanted: dict[str, tuple[str, float]] = {}
+        for token, one in zip(tokens, told, strict=True):
+            if one.once:
+                wanted.setdefault(token, (one.once.digest, one.at))
+        if not wanted:
+            return [None] * len(told)
+        values = {"tokens": json.dumps([(token, *wanted[token]) for token in sorted(wanted)])}
+        new = set(connection.execute(self._take, values).scalars())
+        digests = {row.token: row.digest for row in connection.execute(self._taken, values)}
+        answers: list[int | TokenReused | None] = []
+        for token, one in zip(tokens, told, strict=True):
+            if one.once and digests.get(token) != one.once.digest:
+                answers.append(TokenReused("the request's token came before, with another body", where=one.provider))
+            else:
+                answers.append(None if not one.once or token in new else 0)
+                new.discard(token)
+        return answers
 
     def waiting(self, limit: int) -> list[KeptEvent]:
         with self._database.read() as connection:
@@ -170,10 +208,18 @@ def load_event(text: str) -> Event:
     return Event(**{**fields, "type": EventType(fields["type"]), "reason": reason and Reason(reason)})
 
 
-def _row(new: NewEvent) -> tuple[str, int, str | None, int | None, str]:
+_Row = tuple[str, str, float, int, str | None, int | None, str]
+"""Provider, event id, when it came, whether it is verified, send, position, event."""
+
+
+def _row(told: NewEvents, new: NewEvent) -> _Row:
     event = dump_event(new.event)
     own = clean(new.event.event_id, _LONGEST_ID) or hashlib.sha256(event.encode()).hexdigest()[:32]
-    return own, int(new.verified), new.send, new.position, event
+    return told.provider, own, told.at, int(new.verified), new.send, new.position, event
+
+
+def _key(row: _Row) -> tuple[str, str]:
+    return row[:2]
 
 
 def _kept(row: Row[Any]) -> KeptEvent:

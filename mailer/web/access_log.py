@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,10 @@ class AccessLog:
     """ASGI middleware. ``count`` is told method, route and status of every request."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute], count: Callable[[str, str, int], None]) -> None:
-        self._app, self._routes, self._count = app, routes, count
+        self._app, self._count = app, count
+        known = [one for one in routes if isinstance(one, Route)]
+        # The routes live as long as this does, so no other endpoint can have an id of theirs.
+        self._templates = {(id(one.endpoint), *one.param_convertors): one.path.replace(":path}", "}") for one in known}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,7 +49,5 @@ class AccessLog:
                 log.info("%s %s %d %.0f ms", method, route, status, (time.monotonic() - began) * 1000)
 
     def _template(self, scope: Scope) -> str:
-        for route in self._routes:
-            if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
-                return route.path.replace(":path}", "}")
-        return "other"
+        # Starlette's router has left in the scope what it found: whose request it is, and the path's parameters.
+        return self._templates.get((id(scope.get("endpoint")), *scope.get("path_params", ())), "other")

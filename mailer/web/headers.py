@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DEFAULTS = {
@@ -19,6 +18,10 @@ HSTS = "max-age=31536000"
 """A year, for this host alone (RFC 6797): what else runs under the domain is none of our business."""
 
 
+_PLAIN = [(name.lower().encode(), value.encode()) for name, value in DEFAULTS.items()]
+_SECURE = [*_PLAIN, (b"strict-transport-security", HSTS.encode())]
+
+
 class SecurityHeaders:
     """ASGI middleware. HSTS is only said over https, where it means something."""
 
@@ -28,11 +31,10 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in DEFAULTS.items():
-                    headers.setdefault(name, value)
-                if scope["scheme"] == "https":
-                    headers.setdefault("Strict-Transport-Security", HSTS)
+                own = list(message.get("headers", ()))
+                names = {name.lower() for name, _ in own}
+                defaults = _SECURE if scope["scheme"] == "https" else _PLAIN
+                message["headers"] = own + [pair for pair in defaults if pair[0] not in names]
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)

@@ -46,12 +46,16 @@ class Metrics:
         self._requests = Counter(
             "mailer_web_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
         )
+        self._counters: dict[tuple[str, str, int], Counter] = {}
         self._lock = asyncio.Lock()
         self._text, self._until = b"", float("-inf")
 
     def count(self, method: str, route: str, status: int) -> None:
         """Counts a request that was answered; ``method`` and ``route`` are words from a short list."""
-        self._requests.labels(method, route, str(status)).inc()
+        counter = self._counters.get((method, route, status))
+        if counter is None:
+            counter = self._counters[method, route, status] = self._requests.labels(method, route, str(status))
+        counter.inc()
 
     def routes(self) -> list[BaseRoute]:
         """For ``mailer.web.app.create_app``."""

@@ -2,8 +2,11 @@
 
 Whatever keeps an event from being stored is answered so that the provider tells it again: 503 while the database (or
 Amazon's certificate) can't be reached. Bodies are read up to ``MAX_BODY`` bytes, before anybody is known to be who they
-say, so all bodies together are bounded too. The work, which may be slow for a hostile body, is done in threads of its
-own, beside the pages that readers see.
+say, so all bodies together are bounded too, until their events are stored.
+
+Most providers tell one event a request. Those of requests that come at the same time are stored in one transaction, so
+that they share its commit. Reading a large body may be slow, above all a hostile one: that is done, and stored, in
+threads of its own, beside the pages that readers see.
 """
 
 from __future__ import annotations
@@ -16,17 +19,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from mailer.bounces.errors import CertificateNeeded, WebhookError
+from mailer.bounces.errors import CertificateNeeded, WebhookError, WebhookRefused
 from mailer.bounces.providers import PROVIDERS
-from mailer.bounces.request import MAX_BODY, Section
+from mailer.bounces.request import MAX_BODY, Secrets, Section, read_section, unpack
 from mailer.errors import StoreError
-from mailer.service.events import Received, receive_webhook
-from mailer.service.inbox import Events
+from mailer.service.events import Reading, read_webhook
+from mailer.service.group import Group
+from mailer.service.inbox import Events, NewEvents, TokenReused
 from mailer.web.fetch import Fetch, FetchError
 
 T = TypeVar("T")
@@ -37,7 +40,19 @@ BODY_SECONDS = 30.0
 """How long a request's body may take to arrive."""
 
 MAX_BODIES = 64 * 1024 * 1024
-"""Bytes of all bodies that are being read or worked on."""
+"""Bytes of all bodies that are being read, worked on, or wait for the database."""
+
+SMALL = 16 * 1024
+"""Bytes of a body that is read at once, in less than a thread costs, and whose events are stored with others'."""
+
+TOGETHER = 100
+"""Small requests whose events are stored in one transaction: some milliseconds, so that no dot waits for long."""
+
+ENOUGH = 16
+"""So many don't wait for more: a commit's share in each is small, and reading the next ones beside it is worth more."""
+
+GATHER = 0.01
+"""Seconds, at most, that fewer wait for others that are about to come."""
 
 PATIENCE = 20.0
 """Seconds to wait for the database. What is stored later than that is told again, and counts once."""
@@ -67,8 +82,9 @@ def webhook_routes(
 
     ``base_url``: where the web process is reached, without a slash at its end.
     """
-    endpoint = _Endpoint(events, {name: sections[name] for name in sections if name in PROVIDERS}, base_url, fetch, now)
-    return [Route("/webhooks/{provider}", endpoint)]
+    secrets = {name: read_section(section) for name, section in sections.items() if name in PROVIDERS}
+    inbox = Group(events.add_all, ThreadPoolExecutor(1, "inbox"), TOGETHER, GATHER, expecting=ENOUGH, insisting=False)
+    return [Route("/webhooks/{provider}", _Endpoint(events, inbox, secrets, base_url, fetch, now))]
 
 
 class _Refused(Exception):
@@ -84,7 +100,8 @@ class _Endpoint:
     """Answers every method, so that each answer is one line of ours."""
 
     events: Events
-    sections: Mapping[str, Section] = field(repr=False)
+    inbox: Group[NewEvents, int | TokenReused]
+    secrets: Mapping[str, Secrets] = field(repr=False)
     base_url: str
     fetch: Fetch
     now: Callable[[], float]
@@ -96,51 +113,59 @@ class _Endpoint:
     logged_at: dict[str, float] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._respond(Request(scope, receive))
+        response = await self._respond(scope, receive)
         await response(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Response:
-        provider = request.path_params["provider"]
-        if provider not in self.sections:
+    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+        provider = scope["path_params"]["provider"]
+        if provider not in self.secrets:
             return _answer(404, "There is nothing here.")
-        if request.method in ("GET", "HEAD"):
+        if scope["method"] in ("GET", "HEAD"):
             return _answer(200, "Events are taken here.")
-        if request.method != "POST":
+        if scope["method"] != "POST":
             return _answer(405, "Events come by POST.", Allow=_ALLOWED)
+        # Of a header that comes twice the first one counts.
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         body = bytearray()
         try:
-            await self._read(request, body)
-            return await self._take(provider, dict(request.headers), bytes(body))
+            await self._read(headers.get("content-length", ""), receive, body)
+            return await self._take(provider, headers, bytes(body))
         except _Refused as refused:
             return refused.response
         finally:
             self.held -= len(body)
 
-    async def _read(self, request: Request, body: bytearray) -> None:
-        too_large = _Refused(413, f"A body has {MAX_BODY} bytes at most.", Connection="close")
-        length = request.headers.get("content-length", "")
+    async def _read(self, length: str, receive: Receive, body: bytearray) -> None:
+        too_large = f"A body has {MAX_BODY} bytes at most."
         if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY:
-            raise too_large
+            raise _Refused(413, too_large, Connection="close")
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                async for chunk in request.stream():
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _Refused(400, "The body is cut off.")
+                    chunk, more = message.get("body", b""), message.get("more_body", False)
                     if self.held + len(chunk) > MAX_BODIES:
                         raise _Refused(503, "Too much at once.", Retry_After=RETRY_AFTER, Connection="close")
                     self.held += len(chunk)
                     body += chunk
                     if len(body) > MAX_BODY:
-                        raise too_large
+                        raise _Refused(413, too_large, Connection="close")
         except TimeoutError:
             raise _Refused(408, "The body took too long to come.", Connection="close") from None
-        except ClientDisconnect:
-            raise _Refused(400, "The body is cut off.") from None
 
     async def _take(self, provider: str, headers: Mapping[str, str], body: bytes) -> Response:
         try:
             async with asyncio.timeout(PATIENCE):
-                received = await self._receive(provider, headers, body)
-                if received.confirm is not None:
-                    await self._in_thread(lambda: self.fetch(str(received.confirm)))
+                try:
+                    confirm = await self._store(provider, headers, body)
+                except CertificateNeeded as needed:
+                    await self._fetch_certificate(needed)
+                    confirm = await self._store(provider, headers, body)
+                if confirm is not None:
+                    await self._in_thread(lambda: self.fetch(confirm))
                     log.info("the subscription of /webhooks/%s is confirmed", provider)
         except (CertificateNeeded, FetchError) as error:
             return self._later(provider, f"Amazon SNS can't be asked: {error}")
@@ -153,26 +178,41 @@ class _Endpoint:
             return self._later(provider, f"events can't be stored: {error}")
         except TimeoutError:
             return self._later(provider, "events can't be stored: the database doesn't answer")
-        return _answer(200, "Taken.")
+        return _TAKEN
 
-    async def _receive(self, provider: str, headers: Mapping[str, str], body: bytes) -> Received:
-        def work() -> Received:
-            return receive_webhook(
-                self.events,
-                provider,
-                headers,
-                body,
-                self.sections[provider],
-                self.now(),
-                url=f"{self.base_url}/webhooks/{provider}",
-                certificates=self.certificates,
-            )
+    async def _store(self, provider: str, headers: Mapping[str, str], body: bytes) -> str | None:
+        """Gives the URL that is to be fetched before the request is answered, or None."""
 
+        def read() -> Reading:
+            request = unpack(headers, body, f"{self.base_url}/webhooks/{provider}", self.certificates)
+            return read_webhook(provider, request, self.secrets[provider], self.now())
+
+        def read_and_add() -> tuple[Reading, int | TokenReused]:
+            reading = read()
+            return reading, self.events.add_all([reading.told])[0]
+
+        if len(body) <= SMALL and "content-encoding" not in headers:
+            reading = read()
+            stored = await self._add_with_others(reading.told, len(body))
+        else:
+            reading, stored = await self._in_thread(read_and_add)
+        if isinstance(stored, TokenReused):
+            raise WebhookRefused(stored.what, where=provider)
+        return reading.confirm
+
+    async def _add_with_others(self, told: NewEvents, size: int) -> int | TokenReused:
+        """Whoever stops waiting for the database keeps its place among the bodies until the database has answered."""
+
+        def release(_: object) -> None:
+            self.held -= size
+
+        written = self.inbox.submit(told)
         try:
-            return await self._in_thread(work)
-        except CertificateNeeded as needed:
-            await self._fetch_certificate(needed)
-        return await self._in_thread(work)
+            return await asyncio.shield(written)
+        except asyncio.CancelledError:
+            self.held += size
+            written.add_done_callback(release)
+            raise
 
     async def _fetch_certificate(self, needed: CertificateNeeded) -> None:
         """One at a time. The URL is one of Amazon SNS, but which one is the sender's choice: what failed isn't tried
@@ -213,3 +253,6 @@ def _answer(status: int, text: str, **headers: str) -> PlainTextResponse:
     """``headers`` with ``_`` for ``-``."""
     more = {name.replace("_", "-"): value for name, value in headers.items()}
     return PlainTextResponse(f"{text}\n", status, {"Cache-Control": "no-store", **more})
+
+
+_TAKEN = _answer(200, "Taken.")

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from mailer.bounces.event import Event, EventType, Reason
+from mailer.errors import StoreError
 from mailer.model.ledger import RecipientState as S
 from mailer.model.ledger import Reply, SendId, SendKind
 from mailer.model.people import SubscriberStatus
 from mailer.service.events import act_on_events, decide, replay
-from mailer.service.inbox import MAIL, NewEvent, Once, TokenReused
+from mailer.service.inbox import MAIL, NewEvent, NewEvents, Once, TokenReused
 from mailer.service.ports import Addressee
 from mailer.store import SqlStore
 from mailer.store.events import KEEP_SECONDS, MAX_RAW, TOKEN_SECONDS, dump_event, load_event
@@ -150,6 +151,67 @@ def test_once(store: SqlStore) -> None:
     with pytest.raises(TokenReused):
         store.events.add("mailgun", [NewEvent(bounce("b@example.com"))], NOW, once=Once("token", "other"))
     assert len(store.events.waiting(10)) == 1
+
+
+def test_several_at_once(store: SqlStore) -> None:
+    """What several sources tell is stored in one go: each hears how many of its own events are new, an event that two
+    of them tell is the first one's, and each keeps its provider and its time."""
+    a, b, c = (NewEvent(bounce(f"{name}@example.com")) for name in "abc")
+    store.events.add("sendgrid", [c], NOW)
+    told = [
+        NewEvents("sendgrid", [a, b], NOW + 1),
+        NewEvents("sendgrid", [], NOW + 2),
+        NewEvents("sendgrid", [b, c], NOW + 3),
+        NewEvents("postmark", [b, b], NOW + 4),
+        NewEvents("postmark", [b, a], NOW + 5),
+    ]
+    assert store.events.add_all(told) == [2, 0, 0, 1, 1]
+    assert store.events.add_all(told) == [0] * 5
+    assert sorted((one.provider, one.event.recipient, one.received_at) for one in store.events.waiting(10)) == [
+        ("postmark", "a@example.com", NOW + 5),
+        ("postmark", "b@example.com", NOW + 4),
+        ("sendgrid", "a@example.com", NOW + 1),
+        ("sendgrid", "b@example.com", NOW + 1),
+        ("sendgrid", "c@example.com", NOW),
+    ]
+    assert store.events.add_all([]) == []
+
+
+def test_once_among_several(store: SqlStore) -> None:
+    """Of requests with tokens that are stored together each one is judged alone: the first with its token is stored, a
+    retry isn't, and one with another body is refused and keeps nothing from the others."""
+
+    def told(name: str, token: str, digest: str, provider: str = "mailgun") -> NewEvents:
+        return NewEvents(provider, [NewEvent(bounce(f"{name}@example.com"))], NOW, Once(token, digest))
+
+    store.events.add("mailgun", [], NOW, once=Once("old", "d"))
+    answers = store.events.add_all(
+        [
+            told("a", "t", "d"),
+            told("a", "t", "d"),
+            told("forged", "t", "e"),
+            told("b", "u", "d"),
+            told("retried", "old", "d"),
+            told("forged", "old", "e"),
+            told("c", "t", "f", "another"),
+            NewEvents("ses", [NewEvent(bounce("d@example.com"))], NOW),
+        ]
+    )
+    assert [one if isinstance(one, int) else type(one) for one in answers] == [
+        1, 0, TokenReused, 1, 0, TokenReused, 1, 1,
+    ]  # fmt: skip
+    assert sorted(one.event.recipient[0] for one in store.events.waiting(10)) == ["a", "b", "c", "d"]
+    assert isinstance(store.events.add_all([told("forged", "u", "e")])[0], TokenReused)
+
+
+def test_all_or_nothing(store: SqlStore) -> None:
+    """If one of several can't be stored, none is, and whoever asked can store the others."""
+    good = NewEvents("ses", [NewEvent(bounce())], NOW, Once("t", "d"))
+    bad = NewEvents("ses", [NewEvent(bounce("b@example.com"))], None)  # type: ignore[arg-type]
+    with pytest.raises(StoreError):
+        store.events.add_all([good, bad])
+    assert store.events.waiting(10) == []
+    assert store.events.add_all([good]) == [1]
 
 
 def test_forget(store: SqlStore) -> None:

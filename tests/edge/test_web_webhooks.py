@@ -13,15 +13,19 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from mailer.bounces.request import MAX_BODY
+from mailer.service.events import Reading
+from mailer.service.inbox import NewEvents, TokenReused
+from mailer.store.events import SqlEvents
 from mailer.store.store import SqlStore, open_store
 from mailer.web import webhooks
 from mailer.web.app import create_app
@@ -511,6 +515,71 @@ def test_database_away(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
         assert site.tell("mailgun", told).status == 200
         assert len(site.kept()) == 2
     postgres.drop(url)
+
+
+def test_one_commit(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that come while another one is stored are stored together; each has its own answer, one that is told
+    again and one that is forged too."""
+    together: list[int] = []
+    read: list[str] = []
+    go_on = threading.Event()
+    add_all, read_webhook = SqlEvents.add_all, webhooks.read_webhook
+
+    def slow(self: SqlEvents, told: Sequence[NewEvents]) -> list[int | TokenReused]:
+        together.append(len(told))
+        assert go_on.wait(30)
+        return add_all(self, told)
+
+    def watched(provider: str, *more: Any) -> Reading:
+        read.append(provider)
+        return read_webhook(provider, *more)
+
+    monkeypatch.setattr(SqlEvents, "add_all", slow)
+    monkeypatch.setattr(webhooks, "read_webhook", watched)
+    with served_site(sqlite_url, monkeypatch.setenv) as site, ThreadPoolExecutor(20) as pool:
+        people = site.somebody(18)
+        tellings = [(name, tell(name, one)) for name, one in zip(["postmark", "mailgun"] * 8, people, strict=False)]
+        genuine, forged = (sign("mailgun", said("mailgun", one), token="t" * 50) for one in people[16:])
+        answers = [pool.submit(site.tell, *tellings[0])]
+        assert until(lambda: together == [1])
+        answers += [pool.submit(site.tell, *one) for one in [*tellings[1:], *[("mailgun", genuine)] * 2]]
+        assert until(lambda: len(read) == 18)
+        answers.append(pool.submit(site.tell, "mailgun", forged))
+        assert until(lambda: len(read) == 19)
+        go_on.set()
+        assert [one.result().status for one in answers] == [200] * 18 + [403]
+        assert together == [1, 18]
+        assert sorted(site.kept()) == sorted(people[:17])
+
+
+def test_waiting_bounded(site: Site, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for the database counts among the bodies, also when it was answered that it is to come again: there
+    is never more than may be, and all goes on when the database does."""
+    monkeypatch.setattr(webhooks, "MAX_BODIES", 3000)
+    monkeypatch.setattr(webhooks, "PATIENCE", 0.1)
+    told = tell("postmark", *site.somebody())
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        texts = [site.tell("postmark", told).text for _ in range(3000 // len(told.body) + 2)]
+        assert (texts[0], texts[-1]) == ("Not now.\n", "Too much at once.\n")
+        other.execute("ROLLBACK")
+    monkeypatch.setattr(webhooks, "PATIENCE", 20.0)
+    assert until(lambda: site.tell("postmark", told).status == 200)
+    assert len(site.kept()) == 1
+
+
+@pytest.mark.parametrize("provider", ["sendgrid", "ses", "mailgun"])
+def test_large(shared: Site, provider: str) -> None:
+    """A body that is too large to be read between other requests is taken and refused as small ones are."""
+    (somebody,) = shared.somebody()
+    event = json.loads(said(provider, somebody))
+    one = event[0] if isinstance(event, list) else event
+    one["padding"] = "x" * (2 * webhooks.SMALL)
+    told = sign(provider, json.dumps(event).encode())
+    assert len(told.body) > webhooks.SMALL
+    assert shared.tell(provider, sign(provider, json.dumps(event).encode(), forged=True)).status == 403
+    assert [shared.tell(provider, told).status for _ in range(2)] == [200, 200]
+    assert shared.kept().count(somebody) == 1
 
 
 def test_readers_go_on(site: Site, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 import uvicorn
 from starlette.types import ASGIApp
 
+from mailer.web.http import server_config
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -27,7 +29,7 @@ class Answer:
 def serving(app: ASGIApp) -> Iterator[str]:
     """Gives the base URL, without a slash at its end."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False, lifespan="off"))
+    server = uvicorn.Server(server_config(app))
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:

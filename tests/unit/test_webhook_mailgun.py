@@ -12,6 +12,7 @@ import pytest
 from mailer.bounces import parse_webhook, verify_webhook
 from mailer.bounces.errors import WebhookMalformed, WebhookRefused
 from mailer.bounces.providers import mailgun
+from mailer.bounces.request import unpack
 
 NOW = 1_700_000_000.0
 SETTINGS = {"signing_key": "key-new"}
@@ -208,8 +209,8 @@ def test_a_token_can_not_be_cut_into_another(token: str, taken: int) -> None:
 
 def test_the_token_can_be_kept() -> None:
     """The token of a request is told, so that it can be taken only once."""
-    assert mailgun.token({}, body()) == "t" * 50
-    assert mailgun.token(FORM, urlencode(signature()).encode()) == "t" * 50
+    assert mailgun.token(unpack({}, body())) == "t" * 50
+    assert mailgun.token(unpack(FORM, urlencode(signature()).encode())) == "t" * 50
 
 
 @pytest.mark.parametrize("document", [b"[]", b"7", b"null"])

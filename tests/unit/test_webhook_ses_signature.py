@@ -16,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from mailer.bounces import verify_webhook
 from mailer.bounces.errors import CertificateNeeded, WebhookMalformed, WebhookRefused
 from mailer.bounces.providers import ses
+from mailer.bounces.request import unpack
 
 NOW = datetime(2026, 1, 15, 10, 30, tzinfo=UTC).timestamp()
 TOPIC = "arn:aws:sns:us-west-2:123456789012:bounces"
@@ -240,9 +241,12 @@ def test_a_lone_surrogate_in_a_signed_field_is_malformed(name: str) -> None:
 
 def test_a_subscription_is_confirmed_at_sns() -> None:
     """The URL to confirm is told for a subscription only: following the one that ends it would renew it."""
-    assert ses.confirmation_url(json.dumps(SUBSCRIPTION).encode()) == CONFIRM
-    assert ses.confirmation_url(json.dumps(NOTIFICATION).encode()) is None
-    assert ses.confirmation_url(json.dumps(SUBSCRIPTION | {"Type": "UnsubscribeConfirmation"}).encode()) is None
+    assert ses.confirmation_url(unpack({}, json.dumps(SUBSCRIPTION).encode())) == CONFIRM
+    assert ses.confirmation_url(unpack({}, json.dumps(NOTIFICATION).encode())) is None
+    assert (
+        ses.confirmation_url(unpack({}, json.dumps(SUBSCRIPTION | {"Type": "UnsubscribeConfirmation"}).encode()))
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -266,4 +270,4 @@ def test_a_subscription_is_confirmed_at_sns() -> None:
 def test_a_foreign_confirmation_is_refused(url: object) -> None:
     """Only SNS's own hosts are visited, however the URL tries to look like one."""
     with pytest.raises(WebhookRefused, match="SubscribeURL"):
-        ses.confirmation_url(json.dumps(SUBSCRIPTION | {"SubscribeURL": url}).encode())
+        ses.confirmation_url(unpack({}, json.dumps(SUBSCRIPTION | {"SubscribeURL": url}).encode()))

@@ -22,7 +22,6 @@ from mailer.bounces.reading import (
     listed,
     make_event,
     read_events,
-    read_json,
     seconds,
     status,
     word,
@@ -72,7 +71,7 @@ MAX_RECIPIENTS = 100
 def parse(request: Request) -> list[Event]:
     """The events of a request. Raises ``WebhookMalformed``."""
     events: list[Event] = []
-    for item in read_events(read_json(request.body)):
+    for item in read_events(request.document):
         events += _events(item)
         if len(events) > MAX_EVENTS:
             raise WebhookMalformed(f"the body has more than {MAX_EVENTS} events", where="brevo")

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from mailer.bounces.errors import WebhookRefused
 from mailer.bounces.event import UNKNOWN, Event, EventType, Meaning, Reason
-from mailer.bounces.reading import blame, each, make_event, moment, read_events, read_json, seconds, status, word
+from mailer.bounces.reading import blame, each, make_event, moment, read_events, seconds, status, word
 from mailer.bounces.request import Request, Secrets
 from mailer.bounces.signatures import any_equal, check_time, header, required
 
@@ -46,7 +46,7 @@ CLASSES = {"5": True, "4": False}
 
 def parse(request: Request) -> list[Event]:
     """The events of a request. Raises ``WebhookMalformed``."""
-    return each(read_events(read_json(request.body)), _event)
+    return each(read_events(request.document), _event)
 
 
 def verify(request: Request, secrets: Secrets, now: float) -> None:

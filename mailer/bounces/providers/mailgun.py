@@ -17,8 +17,8 @@ from collections.abc import Mapping
 
 from mailer.bounces.errors import WebhookMalformed, WebhookRefused
 from mailer.bounces.event import UNKNOWN, Event, EventType, Meaning, Reason
-from mailer.bounces.reading import blame, dig, listed, make_event, read_form, read_json, seconds, status, text, word
-from mailer.bounces.request import Request, Secrets, unpack
+from mailer.bounces.reading import blame, dig, listed, make_event, read_form, seconds, status, text, word
+from mailer.bounces.request import Request, Secrets
 from mailer.bounces.signatures import any_equal, check_time, decode_hex, required
 
 WINDOW = 9 * 3600.0
@@ -87,12 +87,12 @@ def parse(request: Request) -> list[Event]:
     return [_form_event(document)]
 
 
-def token(headers: Mapping[str, str], body: bytes) -> str:
+def token(request: Request) -> str:
     """The token of a request that ``verify`` has accepted: whoever stores it takes it for one body only.
 
     The same token with the same body is a retry, with another body a forgery. Raises ``WebhookMalformed``.
     """
-    return text(_signature(_document(Request(*unpack(headers, body)))).get("token"))
+    return text(_signature(_document(request)).get("token"))
 
 
 def verify(request: Request, secrets: Secrets, now: float) -> None:
@@ -124,7 +124,7 @@ def _document(request: Request) -> dict[str, object]:
         pairs = read_form(request.body, MAX_FIELDS)
         # A user variable of the same name comes before `token timestamp signature`, and after all other fields.
         return {**dict(reversed(pairs)), **{key: value for key, value in pairs if key in _LAST}}
-    document = read_json(request.body)
+    document = request.document
     if not isinstance(document, dict):
         raise WebhookMalformed("the body is no JSON object", where="mailgun")
     return document

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mailer.bounces.event import UNKNOWN, Event, EventType, Meaning, Reason
-from mailer.bounces.reading import blame, each, make_event, read_events, read_json, seconds, status, word
+from mailer.bounces.reading import blame, each, make_event, read_events, seconds, status, word
 from mailer.bounces.request import Request, Secrets
 from mailer.bounces.signatures import check_basic_auth
 
@@ -58,7 +58,7 @@ ERRORS: dict[str, tuple[Reason, bool | None]] = {
 
 def parse(request: Request) -> list[Event]:
     """The events of a request. Raises ``WebhookMalformed``."""
-    return each(read_events(read_json(request.body)), _event)
+    return each(read_events(request.document), _event)
 
 
 def verify(request: Request, secrets: Secrets, now: float) -> None:

@@ -76,7 +76,7 @@ CATEGORIES = {
 def parse(request: Request) -> list[Event]:
     """The events of a request. Raises ``WebhookMalformed``."""
     try:
-        document = read_json(request.body)
+        document = request.document
     except WebhookMalformed:
         return each(_lines(request.body), _event)
     events = dig(document, "events")

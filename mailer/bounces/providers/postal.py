@@ -34,7 +34,6 @@ from mailer.bounces.reading import (
     make_event,
     moment,
     read_events,
-    read_json,
     status,
     text,
 )
@@ -76,7 +75,7 @@ FAILURES = (
 
 def parse(request: Request) -> list[Event]:
     """The events of a request. Raises ``WebhookMalformed``."""
-    return each(read_events(read_json(request.body)), _event)
+    return each(read_events(request.document), _event)
 
 
 def verify(request: Request, secrets: Secrets, now: float) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mailer.bounces.event import UNKNOWN, Event, EventType, Meaning, Reason
-from mailer.bounces.reading import blame, dig, each, make_event, moment, read_events, read_json, status, text
+from mailer.bounces.reading import blame, dig, each, make_event, moment, read_events, status, text
 from mailer.bounces.request import Request, Secrets
 from mailer.bounces.signatures import check_basic_auth
 
@@ -65,7 +65,7 @@ BOUNCES = {
 
 def parse(request: Request) -> list[Event]:
     """The events of a request. Raises ``WebhookMalformed``."""
-    return each(read_events(read_json(request.body)), _event)
+    return each(read_events(request.document), _event)
 
 
 def verify(request: Request, secrets: Secrets, now: float) -> None:

@@ -27,7 +27,6 @@ from mailer.bounces.reading import (
     make_event,
     moment,
     read_events,
-    read_json,
     seconds,
     status,
     text,
@@ -88,7 +87,7 @@ NOBODY_KNOWS = Meaning(EventType.BOUNCED, Reason.OTHER, None)
 
 def parse(request: Request) -> list[Event]:
     """The events of a request. Raises ``WebhookMalformed``."""
-    document = read_json(request.body)
+    document = request.document
     # It names one event, and Resend sends one; several can't share it.
     number = request.headers.get("svix-id", "") if isinstance(document, dict) else ""
     events: list[Event] = []

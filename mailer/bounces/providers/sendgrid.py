@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key, lo
 
 from mailer.bounces.errors import WebhookRefused
 from mailer.bounces.event import UNKNOWN, Event, EventType, Meaning, Reason
-from mailer.bounces.reading import blame, each, make_event, read_events, read_json, seconds, status, word
+from mailer.bounces.reading import blame, each, make_event, read_events, seconds, status, word
 from mailer.bounces.request import Request, Secrets
 from mailer.bounces.signatures import check_time, decode_base64, header, required
 
@@ -70,7 +70,7 @@ DROPS = (
 
 def parse(request: Request) -> list[Event]:
     """The events of a request. Raises ``WebhookMalformed``."""
-    return each(read_events(read_json(request.body)), _event)
+    return each(read_events(request.document), _event)
 
 
 def verify(request: Request, secrets: Secrets, now: float) -> None:

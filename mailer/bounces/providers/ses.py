@@ -103,7 +103,7 @@ _HASHES = {"1": hashes.SHA1, "2": hashes.SHA256}
 
 def parse(request: Request) -> list[Event]:
     """The events of a request; none for SNS's own messages. Raises ``WebhookMalformed``."""
-    sns = _object(request.body)
+    sns = _object(request)
     if "eventType" in sns or "notificationType" in sns:
         return _events(sns, "")
     if text(sns.get("Type")) != "Notification":
@@ -120,13 +120,13 @@ def parse(request: Request) -> list[Event]:
     return _events(event, text(sns.get("MessageId"))) if isinstance(event, dict) else [broken(sns)]
 
 
-def confirmation_url(body: bytes) -> str | None:
-    """The URL to GET, without following redirects, to confirm a subscription; None if the body asks for none.
+def confirmation_url(request: Request) -> str | None:
+    """The URL to GET, without following redirects, to confirm a subscription; None if the request asks for none.
 
-    Only for a body that ``verify`` has accepted. Raises ``WebhookMalformed``, and ``WebhookRefused`` where the URL
+    Only for a request that ``verify`` has accepted. Raises ``WebhookMalformed``, and ``WebhookRefused`` where the URL
     isn't SNS's.
     """
-    sns = _object(body)
+    sns = _object(request)
     if sns.get("Type") != "SubscriptionConfirmation":
         return None
     url = sns.get("SubscribeURL")
@@ -138,7 +138,7 @@ def confirmation_url(body: bytes) -> str | None:
 def verify(request: Request, secrets: Secrets, now: float) -> None:
     """Raises ``WebhookRefused``, ``WebhookMalformed``, or ``CertificateNeeded`` while the certificate isn't here."""
     topics = required(secrets, "ses", "topic_arn")
-    sns = _object(request.body)
+    sns = _object(request)
     topic = sns.get("TopicArn")
     if not isinstance(topic, str) or not any_equal(_utf8(topic), [one.encode() for one in topics]):
         raise WebhookRefused(
@@ -165,8 +165,8 @@ def verify(request: Request, secrets: Secrets, now: float) -> None:
         raise WebhookRefused("the signature is wrong", where="ses") from None
 
 
-def _object(body: bytes) -> dict[str, object]:
-    document = read_json(body)
+def _object(request: Request) -> dict[str, object]:
+    document = request.document
     if not isinstance(document, dict):
         raise WebhookMalformed("the body is no message of Amazon SNS", where="ses")
     return document

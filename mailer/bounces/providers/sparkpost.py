@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mailer.bounces.event import UNKNOWN, Event, EventType, Meaning, Reason
-from mailer.bounces.reading import blame, broken, dig, make_event, moment, read_events, read_json, status, text, word
+from mailer.bounces.reading import blame, broken, dig, make_event, moment, read_events, status, text, word
 from mailer.bounces.request import Request, Secrets
 from mailer.bounces.signatures import check_basic_auth
 
@@ -68,7 +68,7 @@ CLASSES = {
 
 def parse(request: Request) -> list[Event]:
     """The events of a request; none for a probe. Raises ``WebhookMalformed``."""
-    return [_event(item) for item in read_events(read_json(request.body)) if dig(item, "msys") != {}]
+    return [_event(item) for item in read_events(request.document) if dig(item, "msys") != {}]
 
 
 def verify(request: Request, secrets: Secrets, now: float) -> None:
