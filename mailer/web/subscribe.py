@@ -29,8 +29,9 @@ from mailer.wire.links import TokenError, read_share_code
 
 log = logging.getLogger(__name__)
 
-TRAP = "homepage"
-"""A field that people don't see, or are told to leave empty: what fills it in is a program."""
+TRAP = "subject"
+"""A field that people don't see, or are told to leave empty: what fills it in is a program. It has a name that programs
+know from other forms, and no browser has anything to fill it in with."""
 
 EXHAUSTED_RETRY_AFTER = "3600"
 """Seconds until it is worth while to ask again when a day's mails are used up (RFC 9110 §10.2.3)."""

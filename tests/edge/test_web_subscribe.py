@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -32,6 +36,7 @@ SECRET = b"a key of sixteen and more octets"
 FORM = "application/x-www-form-urlencoded"
 NOW = 1_900_000_000.0
 PER_DAY = 50
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MAILER_")}
 NAME = "Brot & <Spiele>"
 
 
@@ -295,6 +300,47 @@ def test_language(site: Site, language: str, title: str) -> None:
     page = ask(f"{site.base}/subscribe").text
     assert f'<html lang="{language}">' in page
     assert title in page
+
+
+@pytest.mark.parametrize("per_day", [0, 1])
+def test_process(tmp_path: Path, per_day: int) -> None:
+    """``mailer web`` has a form with the configured limit, or with 0 none at all; Redis needn't be there."""
+    (tmp_path / "mailer.toml").write_text(f"[web]\nsign_ups_per_day = {per_day}\n")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mailer", "web", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}/subscribe"
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=log) as process,
+    ):
+        try:
+            assert until(lambda: process.poll() is not None or listens(port)), (tmp_path / "log").read_text()
+            statuses = [ask(url).status]
+            statuses += [ask(url, "POST", b"email=%s%%40example.com" % name, FORM).status for name in (b"a", b"b")]
+        finally:
+            process.terminate()
+    assert statuses == ([200, 200, 503] if per_day else [404, 404, 404])
+
+
+def listens(port: int) -> bool:
+    """Whether somebody answers there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.parametrize("name", ["web/subscribe.html", "web/confirm.html", "confirmation.mjml", "confirmation.txt"])
+def test_process_says_what_is_broken(tmp_path: Path, name: str) -> None:
+    """A template of the pages or the mail that can't be drawn is one line of error when ``mailer web`` starts."""
+    (tmp_path / "mailer.toml").write_text("[publication]\n")
+    path = tmp_path / "templates" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("a\n{{ nonsense }}")
+    command = [sys.executable, "-m", "mailer", "web", "--port", "1"]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"templates/{name}:2: 'nonsense' is undefined" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_broken_template(tmp_path: Path) -> None:
