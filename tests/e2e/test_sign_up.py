@@ -26,7 +26,7 @@ from tests.servers.publisher import SAMPLE
 from tests.servers.waiting import until
 from tests.servers.web import Answer, ask
 
-pytest_plugins = ("tests.servers.postgres",)
+pytest_plugins = ("tests.servers.postgres", "tests.servers.publisher")
 
 FORM = "application/x-www-form-urlencoded"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MAILER_")}
