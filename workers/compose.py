@@ -22,6 +22,7 @@ from mailer.queue.arq_queue import connect
 from mailer.queue.destinations import connect_destinations
 from mailer.queue.pace import connect_pace
 from mailer.queue.quota import connect_quota
+from mailer.service.confirmations import Confirmer, Patience, queue_confirmations
 from mailer.service.deliver import LEASE, Assemble, Chance, Deliverer, Flight
 from mailer.service.destinations import Destinations, Limit
 from mailer.service.events import act_on_backlog
@@ -34,6 +35,7 @@ from mailer.smtp.connect import place
 from mailer.smtp.pool import RelayPool
 from mailer.store import open_store
 from mailer.wire.freeze import freeze
+from workers.letters import letter_writer
 from workers.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,8 @@ async def open_runtime(loaded: Loaded, redis_url: str) -> Runtime:
     destinations: Destinations[Flight] = Destinations(
         _limits(settings), sharing, pace, size=connections, clock=time.time, relays=pool
     )
+    patience = Patience(settings.delivery.retry_after, settings.delivery.retry_for)
+    confirmer = Confirmer(store, pool, letter_writer(loaded), patience, time.time, random.random)
     deliverer = Deliverer(
         store,
         pool,
@@ -106,6 +110,7 @@ async def open_runtime(loaded: Loaded, redis_url: str) -> Runtime:
     return Runtime(
         deliverer,
         partial(_reconcile, store, queue, destinations, settings, secret_key(loaded)),
+        confirmer.send,
         at_once=batches_at_once(settings),
         close_last=(
             *(stop_capture, queue.close, pace.close, sharing.close, quota.close),
@@ -122,6 +127,7 @@ async def _reconcile(
     await asyncio.to_thread(settle_overdue, store, settings.delivery, now)
     await asyncio.to_thread(pause_refused, store, dict(destinations.conditions), now)
     await queue_unfinished(store, queue, settings.delivery, now, leave_out=destinations.closed())
+    await queue_confirmations(store, queue, now)
     await act_on_backlog(store, secret, settings.bounces, time.time)
 
 

@@ -26,6 +26,12 @@ async def deliver(ctx: dict[str, Any], send: str, first: int, last: int) -> None
         raise Retry(defer=AGAIN)
 
 
+async def confirm(ctx: dict[str, Any], number: int) -> None:
+    """Sends the mail that answers a sign-up."""
+    runtime: Runtime = ctx[RUNTIME]
+    await runtime.confirm(number)
+
+
 async def reconcile(ctx: dict[str, Any]) -> None:
     """One round of the reconciler."""
     runtime: Runtime = ctx[RUNTIME]

@@ -30,18 +30,21 @@ class Delivery(Protocol):
 class Runtime:
     """The parts of a worker that live as long as its process, whatever becomes of Redis. Made inside the event loop.
 
-    ``reconcile`` is one round of the reconciler, ``close_last`` what is to be closed when nothing is under way.
+    ``reconcile`` is one round of the reconciler, ``confirm`` sends the mail that answers a sign-up, ``close_last`` is
+    what is to be closed when nothing is under way.
     """
 
     def __init__(
         self,
         delivery: Delivery,
         reconcile: Callable[[], Awaitable[None]],
+        confirm: Callable[[int], Awaitable[None]],
         *,
         at_once: int,
         close_last: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
-        self._delivery, self._reconcile, self._close_last = delivery, reconcile, close_last
+        self._delivery, self._reconcile, self._confirm = delivery, reconcile, confirm
+        self._close_last, self._draining = close_last, False
         self._turns = Turns(delivery.deliver, at_once)
         self._reconciled_at = float("-inf")
         self._closing: asyncio.Task[None] | None = None
@@ -53,6 +56,11 @@ class Runtime:
     async def turn(self, send: SendId, first: int, last: int) -> bool:
         """A job: see ``Turns.take``."""
         return await self._turns.take(send, first, last)
+
+    async def confirm(self, number: int) -> None:
+        """A job: sends a mail, unless the worker is leaving; then it stays due."""
+        if not self._draining:
+            await self._confirm(number)
 
     async def reconcile(self) -> None:
         """A round of the reconciler. One that fails is logged; the next comes in seconds."""
@@ -66,6 +74,7 @@ class Runtime:
 
     def drain(self) -> None:
         """No new claims; what hasn't begun is given back."""
+        self._draining = True
         self._delivery.drain()
         self._turns.drain()
 

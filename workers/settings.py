@@ -13,7 +13,7 @@ from arq.worker import Worker, func
 from mailer.queue.address import QUEUE_NAME
 from mailer.queue.serialiser import dumps, loads
 from mailer.service.reconcile import EVERY
-from workers.jobs import RUNTIME, deliver, reconcile
+from workers.jobs import RUNTIME, confirm, deliver, reconcile
 from workers.runtime import Runtime
 
 HOUSEKEEPING_QUEUE = "mailer:housekeeping"
@@ -36,10 +36,10 @@ HEALTH_EVERY = 10.0
 
 
 def delivering(at_once: int) -> dict[str, Any]:
-    """The arguments of the arq worker that delivers, ``at_once`` batches at a time."""
+    """The arguments of the arq worker that delivers, ``at_once`` batches (or mails that answer sign-ups) at a time."""
     return {
         **COMMON,
-        "functions": [func(deliver)],
+        "functions": [func(deliver), func(confirm)],
         "queue_name": QUEUE_NAME,
         "max_jobs": at_once,
         "job_timeout": JOB_LIMIT,

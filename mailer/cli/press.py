@@ -8,15 +8,14 @@ from mailer.config import Loaded
 from mailer.content.document import Document
 from mailer.errors import ContentError, MailerError, Problem
 from mailer.mjml.render import render
-from mailer.mjml.templates import load_templates
+from mailer.mjml.templates import own_templates
 from mailer.service.issues import Edition, Press, edit, known_names, read_issue
 from mailer.service.ports import Store
 
 
 def press_of(loaded: Loaded) -> Press:
-    """The press of a publication. A folder ``templates`` beside the configuration replaces built-in templates."""
-    own = loaded.path.parent / "templates" if loaded.path else None
-    return Press(loaded.settings.publication, load_templates(own if own and own.is_dir() else None), render)
+    """The press of a publication, with its own templates."""
+    return Press(loaded.settings.publication, own_templates(loaded.path), render)
 
 
 def read(path: Path, press: Press, store: Store) -> Document:

@@ -33,6 +33,9 @@ editors = []                        # who gets a test-send
 # password = { file = "relay-password" }
 # rate = "14/s"
 
+# [web]
+# sign_ups_per_day = 1000           # mails that the form at /subscribe may cause; 0: there is no form
+
 # [delivery]
 # retry_for = "48h"                 # how long a 4xx is tried again
 # freshness = "6h"                  # a send overdue by more is held, not fired

@@ -38,7 +38,8 @@ def import_(ctx: click.Context, file: IO[bytes], as_json: bool) -> None:
     """Add and update the people in FILE: CSV with a column 'email'; '-' reads stdin.
 
     first_name, last_name, language and timezone fill those columns, every other column becomes an attribute. Nobody who
-    unsubscribed is subscribed again. A bad row is refused with line and reason, and the others are taken.
+    unsubscribed is subscribed again, and no suppression is lifted. A bad row is refused with line and reason, and the
+    others are taken.
     """
     progress = Progress(*_COLUMNS, console=err, transient=True)
     with opened(load()) as store, progress if err.is_terminal else nullcontext():
@@ -50,14 +51,20 @@ def import_(ctx: click.Context, file: IO[bytes], as_json: bool) -> None:
             time.time,
             on_progress=lambda rows: progress.update(task, completed=rows),
             on_refused=None if as_json else lambda row: err.print(plain(f"line {row.line}: {_refusal(row)}")),
+            find_suppressed=store.suppressions.find,
         )
     if as_json:
         refused = [{"line": row.line, "email": row.email, "reason": row.reason} for row in report.refused]
         counts = {"added": report.added, "updated": report.updated, "unchanged": report.unchanged}
-        print_json({**counts, "refused_count": report.refused_count, "refused": refused})
+        counts |= {"refused_count": report.refused_count, "suppressed_count": report.suppressed_count}
+        suppressed = [{"email": one.email, "reason": one.reason} for one in report.suppressed]
+        print_json({**counts, "refused": refused, "suppressed": suppressed})
     else:
         taken = f"{number(report.added)} added, {number(report.updated)} updated, {number(report.unchanged)} unchanged"
         out.print(f"{taken}, {number(report.refused_count)} refused.")
+        if report.suppressed_count:
+            them = plural(report.suppressed_count, "of them is", "of them are")
+            err.print(f"{them} suppressed, as before: 'mailer suppressions list' says why.", markup=False)
     if report.refused_count and not report.added + report.updated + report.unchanged:
         ctx.exit(1)
 

@@ -13,15 +13,15 @@ from starlette.responses import Response
 from mailer.cli.common import config_option, load
 from mailer.cli.edges import opened
 from mailer.cli.logs import log_addresses_option, log_to_stderr
-from mailer.cli.press import press_of
 from mailer.cli.redis_url import redis_url
 from mailer.config import secret_key
 from mailer.errors import ConfigError
-from mailer.mjml.templates import load_templates
+from mailer.mjml.templates import load_templates, own_templates
 from mailer.queue.arq_queue import connect
 from mailer.web.app import PATIENCE, create_app
 from mailer.web.breakers import BreakerFigures
 from mailer.web.client_address import parse_networks
+from mailer.web.confirm import confirm_routes, draw_confirm_pages
 from mailer.web.fetch import fetch
 from mailer.web.figures import StoreFigures
 from mailer.web.http import server_config
@@ -29,15 +29,21 @@ from mailer.web.metrics import Metrics
 from mailer.web.pages import PagePress
 from mailer.web.preferences import PreferencesPages, preferences_routes
 from mailer.web.rate_limit import RateLimit, limited
+from mailer.web.subscribe import SubscribePages, subscribe_routes
 from mailer.web.unsubscribe import draw_unsubscribe_pages, unsubscribe_routes
 from mailer.web.webhooks import webhook_routes
 from workers.collector import spare_the_collector
+from workers.letters import draw_letters
 
 ONE_CLICKS = (50.0, 3000.0)
 """POSTs to /unsubscribe of one address: a second, and at once. A mail provider sends all its users' from a few."""
 
 FORMS = (0.2, 20.0)
 """The same for forms that people fill in."""
+
+SIGN_UPS = (20 / 3600, 30.0)
+"""The same for /subscribe, which anybody can write to and which makes mail go out. All people of a school may
+share an address."""
 
 
 @click.command()
@@ -46,16 +52,20 @@ FORMS = (0.2, 20.0)
 @log_addresses_option
 @config_option
 def command(host: str, port: int, log_addresses: bool) -> None:
-    """Run the web process only: /unsubscribe and /preferences, which every message links to, and health pages.
+    """Run the web process only: /unsubscribe and /preferences, which every message links to, /subscribe, health pages.
 
     /healthz says that it runs, /readyz that database and Redis answer.
     """
     loaded = load()
     log_to_stderr(loaded, addresses=log_addresses)
     publication = loaded.settings.publication
-    pages = PagePress(press_of(loaded).templates, load_templates(), publication)
+    per_day = loaded.settings.web.sign_ups_per_day
+    subscribe_url = f"{publication.base_url}/subscribe" if per_day else ""
+    pages = PagePress(own_templates(loaded.path), load_templates(), publication, subscribe_url)
     unsubscribe_pages, preferences_pages = draw_unsubscribe_pages(pages), PreferencesPages(pages, publication)
-    busy = pages.page("web/unsubscribe.html", "busy_title", "busy_text", button=False)
+    subscribe_pages, confirm_pages = SubscribePages(pages), draw_confirm_pages(pages)
+    draw_letters(loaded)  # an error in their templates is said now, and not in a worker's log
+    busy = pages.page("web/unsubscribe.html", "busy_title", "busy_text", button=False, again=False)
 
     def refused(seconds: int) -> Response:
         return busy.response(429, Retry_After=str(seconds))
@@ -69,6 +79,10 @@ def command(host: str, port: int, log_addresses: bool) -> None:
         async def redis() -> None:
             await queue.wait_ready(PATIENCE)
 
+        async def wake(number: int) -> None:
+            await queue.enqueue_confirmations([number])
+
+        subscribe = subscribe_routes(store.sign_ups, wake, secret, subscribe_pages, per_day) if per_day else []
         probes: dict[str, Callable[[], Awaitable[None]]] = {"database": database, "redis": redis}
         config = server_config(
             create_app(
@@ -79,6 +93,8 @@ def command(host: str, port: int, log_addresses: bool) -> None:
                     *webhook_routes(store.events, loaded.settings.webhooks, publication.base_url, fetch),
                     *limited(unsubscribe_routes(store, secret, unsubscribe_pages), RateLimit(*ONE_CLICKS), refused),
                     *limited(preferences_routes(store, secret, preferences_pages), RateLimit(*FORMS), refused),
+                    *limited(subscribe, RateLimit(*SIGN_UPS), refused),
+                    *limited(confirm_routes(store.sign_ups, secret, confirm_pages), RateLimit(*FORMS), refused),
                 ],
                 trusted=parse_networks(loaded.settings.web.trusted_proxies),
                 metrics=Metrics([StoreFigures(store), BreakerFigures(redis_url(loaded))]),

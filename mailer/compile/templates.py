@@ -65,6 +65,17 @@ class Templates:
         return {**fallback, **tables.get(language.partition("-")[0], {}), **tables.get(language, {})}
 
 
+def spoken(templates: Templates, builtin: Templates, language: str) -> tuple[str, dict[str, str]]:
+    """The language in which pages and short letters of a publication are, and their texts.
+
+    A language that nobody has texts in is English. Texts that the publisher's own ``labels.toml`` doesn't have are
+    taken from the built-in one, so that a copy made for an older version serves still.
+    """
+    tables = {*templates.label_tables, *builtin.label_tables}
+    known = language in tables or language.partition("-")[0] in tables
+    return language if known else "en", {**builtin.labels(language), **templates.labels(language)}
+
+
 @dataclass(frozen=True, slots=True)
 class Declaration:
     """A block template's first line: ``{# attributes: src alt href?; body: rows; placement: section #}``.

@@ -1,4 +1,4 @@
-"""What every message of a send says about it, from the configuration."""
+"""What every message says about who sends it, from the configuration."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mailer.model.address import parse_address
 from mailer.model.ledger import Send
 from mailer.wire.dkim import DkimKey, dkim_key
 from mailer.wire.freeze import SendFacts
+from mailer.wire.letter import Letterhead
 
 
 def send_facts(loaded: Loaded, send: Send) -> SendFacts:
@@ -28,6 +29,19 @@ def send_facts(loaded: Loaded, send: Send) -> SendFacts:
         secret_key(loaded),
         loaded.settings.bounces.return_path,
         sender.ascii_domain,
+        _dkim(loaded),
+    )
+
+
+def letterhead(loaded: Loaded) -> Letterhead:
+    """For ``mailer.wire.letter``; the secret key is made when there is none yet."""
+    publication = loaded.settings.publication
+    return Letterhead(
+        publication.from_,
+        publication.reply_to,
+        loaded.settings.bounces.return_path,
+        publication.timezone,
+        secret_key(loaded),
         _dkim(loaded),
     )
 

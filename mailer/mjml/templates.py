@@ -38,6 +38,12 @@ def load_templates(directory: Path | None = None) -> Templates:
     return Templates(sources)
 
 
+def own_templates(configuration: Path | None) -> Templates:
+    """The templates of a publisher: a folder ``templates`` beside the configuration replaces built-in ones."""
+    own = configuration.parent / "templates" if configuration else None
+    return load_templates(own if own and own.is_dir() else None)
+
+
 def _read(directory: Path) -> dict[str, str]:
     sources: dict[str, str] = {}
     for pattern in _PATTERNS:

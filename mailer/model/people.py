@@ -13,6 +13,11 @@ COMPUTED = ("referrals_this_week",)
 """Subscriber names that are computed, not stored."""
 
 
+COMPLAINED, BOUNCED, SOFT_BOUNCES = "complained", "bounced", "soft bounces"
+"""Reasons of our own for a suppression; an operator may give any. What a complaint has suppressed only an operator may
+take back."""
+
+
 class SubscriberStatus(StrEnum):
     """Whether a person wants mail. Suppression is another thing: it says whether mail may go to an address."""
 

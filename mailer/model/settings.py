@@ -206,11 +206,13 @@ class Tracking(_Section):
 
 
 class Web(_Section):
-    """``secret_key`` signs the tokens in links (empty: made once and kept in the data directory)."""
+    """``secret_key`` signs the tokens in links (empty: made once and kept in the data directory). ``sign_ups_per_day``:
+    mails that the sign-up form may cause within 24 hours (0: there is no form)."""
 
     secret_key: SecretStr = SecretStr("")
     dashboard_password: SecretStr = SecretStr("")
     trusted_proxies: tuple[str, ...] = ()
+    sign_ups_per_day: int = Field(default=1000, ge=0)
 
 
 class Settings(_Section):

@@ -1,8 +1,8 @@
-"""Batches as arq jobs.
+"""Batches, and mails that answer sign-ups, as arq jobs.
 
-A job's id says what it is for (``deliver:<send>:<first>:<round>``), so that queueing what is queued, or under way,
-changes nothing. A job is written just as arq's ``enqueue_job`` writes it, but many by one script: arq's own way costs
-three round trips a job.
+A job's id says what it is for (``deliver:<send>:<first>:<round>``, ``confirm:<number>``), so that queueing what is
+queued, or under way, changes nothing. A job is written just as arq's ``enqueue_job`` writes it, but many by one script:
+arq's own way costs three round trips a job.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from arq.connections import ArqRedis
 from arq.constants import expires_extra_ms, job_key_prefix
@@ -20,12 +21,12 @@ from mailer.queue.address import QUEUE_NAME, open_client, redis_settings
 from mailer.queue.failure import Failure, may_pass, queue_error
 from mailer.queue.serialiser import dumps
 
-FUNCTION = "deliver"
-"""Name of the job function in ``workers.jobs``."""
+DELIVER, CONFIRM = "deliver", "confirm"
+"""Names of the job functions in ``workers.jobs``."""
 
 FRONT = 3_600_000
 """Milliseconds by which the first batch of a send is put before what else waits: a test-send has only that one, and an
-editor shouldn't wait for the newsletter under way."""
+editor shouldn't wait for the newsletter under way. Nor should whoever signs up."""
 
 AT_ONCE = 250
 """Jobs a script writes: other clients wait for it meanwhile, about a millisecond."""
@@ -51,10 +52,22 @@ class ArqQueue:
 
     async def enqueue(self, batches: Sequence[Batch]) -> None:
         """Queues each batch; one that is queued or under way already is left as it is. Raises ``QueueError``."""
+        await self._enqueue(
+            [
+                _Job(job_id(batch), DELIVER, (batch.send, batch.first, batch.last), first=batch.first == 1)
+                for batch in batches
+            ]
+        )
+
+    async def enqueue_confirmations(self, numbers: Sequence[int]) -> None:
+        """Queues each mail that answers a sign-up, by its number; otherwise as ``enqueue``."""
+        await self._enqueue([_Job(f"{CONFIRM}:{number}", CONFIRM, (number,), first=True) for number in numbers])
+
+    async def _enqueue(self, jobs: Sequence[_Job]) -> None:
         now = round(time.time() * 1000)
         try:
-            for start in range(0, len(batches), AT_ONCE):
-                keys, arguments = _jobs(batches[start : start + AT_ONCE], now)
+            for start in range(0, len(jobs), AT_ONCE):
+                keys, arguments = _written(jobs[start : start + AT_ONCE], now)
                 await self._script(keys=keys, args=arguments)
         except Failure as error:
             raise queue_error(error, self._url) from None
@@ -87,15 +100,23 @@ def connect(url: str) -> ArqQueue:
 
 def job_id(batch: Batch) -> str:
     """``deliver:<send>:<first>:<round>``."""
-    return f"{FUNCTION}:{batch.send}:{batch.first}:{batch.round}"
+    return f"{DELIVER}:{batch.send}:{batch.first}:{batch.round}"
 
 
-def _jobs(batches: Sequence[Batch], now: int) -> tuple[list[str], list[str | int | bytes]]:
+class _Job(NamedTuple):
+    """A call of a job function. ``first``: before what else waits."""
+
+    id: str
+    function: str
+    arguments: tuple[str | int, ...]
+    first: bool
+
+
+def _written(jobs: Sequence[_Job], now: int) -> tuple[list[str], list[str | int | bytes]]:
     keys = [QUEUE_NAME]
     arguments: list[str | int | bytes] = [expires_extra_ms]
-    for batch in batches:
-        name = job_id(batch)
-        job = serialize_job(FUNCTION, (batch.send, batch.first, batch.last), {}, None, now, serializer=dumps)
-        keys.append(job_key_prefix + name)
-        arguments += [name, now - FRONT if batch.first == 1 else now, job]
+    for job in jobs:
+        keys.append(job_key_prefix + job.id)
+        written = serialize_job(job.function, job.arguments, {}, None, now, serializer=dumps)
+        arguments += [job.id, now - FRONT if job.first else now, written]
     return keys, arguments

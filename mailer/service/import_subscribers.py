@@ -11,13 +11,13 @@ import csv
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
 from mailer.errors import AddressError, MailerError
 from mailer.model.address import parse_address
-from mailer.model.people import COLUMNS, COMPUTED, Subscriber, SubscriberStatus
+from mailer.model.people import COLUMNS, COMPUTED, Subscriber, SubscriberStatus, Suppression
 from mailer.service.csv_rows import NOT_UTF8, Row, read_rows
 from mailer.service.ports import Incoming, Subscribers
 
@@ -45,7 +45,8 @@ class RefusedRow:
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of the rows. ``refused`` holds the first 10,000 of ``refused_count``.
+    """What became of the rows. ``refused`` holds the first 10,000 of ``refused_count``; ``suppressed`` likewise those
+    who were taken, and whose addresses no mail may go to.
 
     Two rows whose addresses differ only in case are one person: the second counts as updated or unchanged.
     """
@@ -55,6 +56,8 @@ class ImportReport:
     unchanged: int = 0
     refused_count: int = 0
     refused: list[RefusedRow] = field(default_factory=list)
+    suppressed_count: int = 0
+    suppressed: list[Suppression] = field(default_factory=list)
 
 
 def import_csv(
@@ -64,13 +67,15 @@ def import_csv(
     now: Callable[[], float],
     on_progress: Callable[[int], None] | None = None,
     on_refused: Callable[[RefusedRow], None] | None = None,
+    find_suppressed: Callable[[Sequence[str]], Mapping[str, Suppression]] | None = None,
 ) -> ImportReport:
     """Puts the rows of a CSV file in the store, a thousand at a time.
 
     The header needs ``email``; the other names of ``COLUMNS`` fill columns, everything else becomes an attribute. An
     empty cell leaves what is there; a column without a name has to be empty. ``on_progress`` gets the number of rows
-    seen so far. Raises ``MailerError`` for a file or a header that can't be read; what was taken before a
-    ``StoreError`` stays, and the file can be imported again.
+    seen so far. ``find_suppressed`` is ``Suppressions.find``: an import lifts no suppression, and the report says
+    whose. Raises ``MailerError`` for a file or a header that can't be read; what was taken before a ``StoreError``
+    stays, and the file can be imported again.
     """
     report = ImportReport()
 
@@ -91,6 +96,10 @@ def import_csv(
                     report.updated += 1
                 case "unchanged":
                     report.unchanged += 1
+        if find_suppressed is not None:
+            found = find_suppressed([row.key for row in chunk])
+            report.suppressed_count += len(found)
+            report.suppressed += [found[key] for key in sorted(found)][: KEEP - len(report.suppressed)]
         if on_progress is not None:
             on_progress(report.added + report.updated + report.unchanged + report.refused_count)
     return report

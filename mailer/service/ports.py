@@ -31,6 +31,7 @@ from mailer.model.ledger import (
 )
 from mailer.model.people import Preferences, Subscriber, Suppression
 from mailer.service.inbox import ComplaintBook, Events
+from mailer.service.sign_up import SignUps
 from mailer.wire.envelope import Envelope
 
 Key = tuple[SendId, int, int]
@@ -305,6 +306,8 @@ class Store(Protocol):
     @property
     def preferences(self) -> PreferenceStore: ...
     @property
+    def sign_ups(self) -> SignUps: ...
+    @property
     def suppressions(self) -> Suppressions: ...
     @property
     def events(self) -> Events: ...
@@ -328,6 +331,9 @@ class Queue(Protocol):
 
     async def enqueue(self, batches: Sequence[Batch]) -> None:
         """Queues each batch; one that is queued or under way already is left as it is. Raises ``QueueError``."""
+
+    async def enqueue_confirmations(self, numbers: Sequence[int]) -> None:
+        """Likewise the mails that answer sign-ups, by their numbers."""
 
 
 class Pace(Protocol):

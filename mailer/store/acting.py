@@ -16,11 +16,12 @@ from typing import Any
 from sqlalchemy import Connection, TextClause
 
 from mailer.model.ledger import RecipientState, SendId
+from mailer.model.people import BOUNCED, COMPLAINED, SOFT_BOUNCES
 from mailer.service.effects import BLOCKED, Effect
 from mailer.service.inbox import Acted, Decision
 from mailer.store.database import Database, Lock, clean
 from mailer.store.feedback import LATEST, LATEST_SECONDS, Feedback
-from mailer.store.suppressions import BOUNCED, COMPLAINED, SOFT_BOUNCES, SUPPRESS
+from mailer.store.suppressions import SUPPRESS
 
 SOFT_SECONDS = 90 * 86400.0
 """How long a temporary failure counts against an address."""

@@ -50,6 +50,7 @@ class Lock(IntEnum):
     PEOPLE = 7003  # whoever adds or changes subscribers; shared: the end of creating a send
     SCHEMA = 7004  # whoever migrates
     EVENTS = 7005  # whoever acts on events
+    SIGN_UPS = 7006  # whoever asks to be subscribed
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from mailer.store.recovery import Recovery
 from mailer.store.resend import Resends
 from mailer.store.send_keys import SendKeys
 from mailer.store.sends import SqlSends
+from mailer.store.sign_ups import SqlSignUps
 from mailer.store.subscribers import SqlSubscribers
 from mailer.store.suppressions import SqlSuppressions
 from mailer.store.workers import SqlWorkers
@@ -27,6 +28,7 @@ class SqlStore:
     database: Database
     subscribers: SqlSubscribers
     preferences: SqlPreferences
+    sign_ups: SqlSignUps
     suppressions: SqlSuppressions
     events: SqlEvents
     complaints: SqlComplaints
@@ -66,6 +68,7 @@ def open_store(url: str, *, create: bool = False) -> SqlStore:
         database,
         SqlSubscribers(database, resends),
         SqlPreferences(database, resends),
+        SqlSignUps(database, resends),
         SqlSuppressions(database),
         SqlEvents(database),
         SqlComplaints(database),

@@ -14,6 +14,7 @@ from mailer.store.database import HOLD, Database, Lock, clean
 from mailer.store.feedback import Feedback
 from mailer.store.people import BY_KEYS, PERSON, REACHABLE, dump_attributes, person
 from mailer.store.resend import Resends
+from mailer.store.sign_ups import FORGET as FORGET_SIGN_UPS
 
 _PAGE = 1000
 _FIELDS = ("first_name", "last_name", "language", "timezone")
@@ -58,7 +59,7 @@ class SqlSubscribers:
             names=given("names", n="text"),
         )
         self._names = sql("SELECT name FROM attribute_names ORDER BY name")
-        self._delete = sql("DELETE FROM subscribers WHERE id = :id")
+        self._delete = [sql("DELETE FROM subscribers WHERE id = :id"), sql(FORGET_SIGN_UPS)]
         self._all_of_them = sql(HOLD, rows="subscriber = :id")
         # Addresses go; what happened stays. A test-send's rows are found by address, and by whom they show.
         self._forget = [
@@ -142,9 +143,8 @@ class SqlSubscribers:
         for _ in range(2):  # the second time finds rows that a send wrote meanwhile
             with self._database.write() as connection:
                 self._database.hold(connection, self._all_of_them, {"id": found.id})
-                for statement in self._forget:
+                for statement in (*self._forget, *self._delete):
                     connection.execute(statement, values)
-                connection.execute(self._delete, values)
         return True
 
     def unsubscribe(self, subscriber: int, now: float, *, send: int | None = None) -> bool:

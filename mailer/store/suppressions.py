@@ -11,9 +11,6 @@ from sqlalchemy import Row
 from mailer.model.people import Suppression
 from mailer.store.database import HOLD, Database, clean
 
-COMPLAINED, BOUNCED, SOFT_BOUNCES = "complained", "bounced", "soft bounces"
-"""Reasons of our own. What a complaint has suppressed only an operator may take back."""
-
 SUPPRESS = """
     INSERT INTO suppressions (email_key, reason, source, created_at)
     SELECT g.email_key, g.reason, g.source, g.created_at FROM {rows} AS g WHERE true

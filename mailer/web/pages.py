@@ -11,7 +11,7 @@ from hashlib import sha256
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
-from mailer.compile.templates import Drawing, Templates
+from mailer.compile.templates import Drawing, Templates, spoken
 from mailer.model.settings import Publication
 
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
@@ -31,24 +31,23 @@ class Page:
 
 
 class PagePress:
-    """Draws a publication's pages in its language.
+    """Draws a publication's pages in its language. ``subscribe_url``: the form's (empty: there is none)."""
 
-    Texts that the publisher's own ``labels.toml`` doesn't have are taken from the built-in one, so that a copy made for
-    an older version serves still.
-    """
-
-    def __init__(self, templates: Templates, builtin: Templates, publication: Publication) -> None:
-        language = publication.language
-        tables = {*templates.label_tables, *builtin.label_tables}
-        self._languages = tables
-        known = language in tables or language.partition("-")[0] in tables
-        self._labels = {name: escape(text) for name, text in _labels(templates, builtin, language).items()}
-        self.language = language if known else "en"
+    def __init__(
+        self, templates: Templates, builtin: Templates, publication: Publication, subscribe_url: str = ""
+    ) -> None:
+        self._languages = {*templates.label_tables, *builtin.label_tables}
+        self.language, labels = spoken(templates, builtin, publication.language)
+        self._labels = {name: escape(text) for name, text in labels.items()}
         self._name = escape(publication.name)
         self._drawing = Drawing(
             templates,
             {
-                "publication": {"name": self._name, "postal_address": escape(publication.postal_address)},
+                "publication": {
+                    "name": self._name,
+                    "postal_address": escape(publication.postal_address),
+                    "subscribe_url": subscribe_url,
+                },
                 "language": self.language,
                 "labels": self._labels,
             },
@@ -93,7 +92,3 @@ def page_headers(html: str) -> dict[str, str]:
         "X-Robots-Tag": "noindex",
         "Cache-Control": "no-store",
     }
-
-
-def _labels(templates: Templates, builtin: Templates, language: str) -> dict[str, str]:
-    return {**builtin.labels(language), **templates.labels(language)}

@@ -23,8 +23,9 @@ from mailer.model.settings import Publication
 from mailer.service.ports import Store
 from mailer.web.asking import RETRY_AFTER, Unavailable, asked
 from mailer.web.body import BodyRefused, read_body
+from mailer.web.fields import read_fields
 from mailer.web.pages import Page, PagePress
-from mailer.web.preferences_form import Form, Publisher, draw_form, judge, pause_end, read_fields
+from mailer.web.preferences_form import FIELDS, Form, Publisher, draw_form, judge, pause_end
 from mailer.web.trial_links import TrialLinks
 from mailer.wire.links import Purpose, TokenClaims, TokenError, read_token
 
@@ -150,7 +151,7 @@ class _Endpoint:
 
 async def _fields(request: Request) -> Mapping[str, str]:
     """The form's fields. Raises ``BodyRefused``."""
-    fields = read_fields(request.headers.get("content-type", ""), await read_body(request))
+    fields = read_fields(request.headers.get("content-type", ""), await read_body(request), FIELDS)
     if fields is None:
         raise BodyRefused(400)
     return fields

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
-from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
 import babel
@@ -14,9 +12,7 @@ from babel.dates import format_date
 
 from mailer.expressions.locale import Locale, babel_locale, language_tag
 from mailer.model.people import Preferences
-
-NAME_LENGTH = 100
-"""Characters of a name; a longer one that is there already may stay."""
+from mailer.web.fields import NAME_LENGTH, one_line, wrong_name
 
 PAUSES = (2, 4, 8, 12)
 """Weeks."""
@@ -30,7 +26,6 @@ _ERRORS = {
     "characters": "preferences_error_characters",
     "choice": "preferences_error_choice",
 }
-_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +68,13 @@ class Publisher:
     labels: Mapping[str, str]
 
 
-def read_fields(content_type: str, body: bytes) -> dict[str, str] | None:
-    """The form's fields that a urlencoded body has; None for anything else, and where it has none of them."""
-    if content_type.partition(";")[0].strip().lower() not in ("", "application/x-www-form-urlencoded"):
-        return None
-    try:
-        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50)
-    except ValueError:
-        return None
-    return {name: value for name, value in pairs if name in FIELDS} or None
-
-
 def judge(fields: Mapping[str, str], current: Preferences, languages: Iterable[str], now: datetime) -> Answers:
     """What the fields ask for. A field that isn't there, or is wrong, stays as it is. ``now`` has a timezone."""
     errors: dict[str, str] = {}
     changes: dict[str, str] = {}
     for name, before in (("first_name", current.first_name), ("last_name", current.last_name)):
-        value = " ".join(fields.get(name, before).split())
-        if wrong := _wrong_name(value, before):
+        value = one_line(fields.get(name, before))
+        if wrong := wrong_name(value, before):
             errors[name] = _ERRORS[wrong]
         changes[name] = value
     language = fields.get("language", current.language)
@@ -142,14 +126,6 @@ def draw_form(
         {name: labels[label].replace("{length}", str(NAME_LENGTH)) for name, label in errors.items()},
         labels["preferences_saved"] if saved else "",
     )
-
-
-def _wrong_name(value: str, before: str) -> str:
-    if len(value) > NAME_LENGTH and value != before:
-        return "length"
-    if any(unicodedata.category(char) in ("Cc", "Cs") or char in _REORDERING for char in value):
-        return "characters"
-    return ""
 
 
 def _languages(chosen: str, publisher: Publisher) -> list[Option]:

@@ -44,14 +44,17 @@ class UnsubscribePages:
 
 def draw_unsubscribe_pages(press: PagePress) -> UnsubscribePages:
     """Raises ``CompileError`` for a template that can't be drawn."""
-    name = "web/unsubscribe.html"
+
+    def page(label: str, *, button: bool = False, again: bool = False) -> Page:
+        return press.page("web/unsubscribe.html", f"{label}_title", f"{label}_text", button=button, again=again)
+
     return UnsubscribePages(
-        press.page(name, "unsubscribe_title", "unsubscribe_text", button=True),
-        press.page(name, "unsubscribed_title", "unsubscribed_text", button=False),
-        press.page(name, "unsubscribe_test_title", "unsubscribe_test_text", button=False),
-        press.page(name, "unsubscribe_invalid_title", "unsubscribe_invalid_text", button=False),
-        press.page(name, "unsubscribe_refused_title", "unsubscribe_refused_text", button=True),
-        press.page(name, "unsubscribe_unavailable_title", "unsubscribe_unavailable_text", button=True),
+        page("unsubscribe", button=True),
+        page("unsubscribed", again=True),
+        page("unsubscribe_test"),
+        page("unsubscribe_invalid"),
+        page("unsubscribe_refused", button=True),
+        page("unsubscribe_unavailable", button=True),
     )
 
 

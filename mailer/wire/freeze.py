@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Final
-from urllib.parse import quote, urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
 import idna
 
-from mailer.errors import AddressError, CompileError
+from mailer.errors import CompileError
 from mailer.expressions.locale import Locale
-from mailer.model.address import Address, parse_address, stored_address
+from mailer.model.address import Address
 from mailer.model.compiled import CompiledIssue
 from mailer.model.ledger import Recipient, SendId, SendKind
 from mailer.wire import headers
+from mailer.wire.addresses import ascii_url, own_address, own_mailbox, unquoted, wire_address
 from mailer.wire.dkim import DkimKey, Signing, signing, static_chunks
 from mailer.wire.envelope import Envelope
 from mailer.wire.links import Link, LinkMaker
@@ -33,10 +33,7 @@ from mailer.wire.verp import MAX_LOCAL, ReturnPaths
 
 TEST_PREFIX: Final = "[Test] "
 
-_MAILBOX = re.compile(r"\s*(?P<name>.*?)\s*<\s*(?P<address>[^<>]+?)\s*>\s*")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _LIST_ID = re.compile(r"(?P<name>[^<>]*?)\s*<(?P<id>[^<>\s]+)>|(?P<bare>[^<>\s]+)")
-_BARE = re.compile(r"[^\s<>\x00-\x20\x7f]+")
 _TOKEN = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -89,7 +86,7 @@ class Frozen:
         subscriber: nobody else is touched by either.
         """
         facts, subscriber = self._facts, recipient.subscriber
-        address = _wire_address(recipient.email)
+        address = wire_address(recipient.email)
         links = self._links.links(self._named, subscriber.id)
         unsubscribe = links.get("unsubscribe") or self._links.link("unsubscribe", subscriber.id)
         scope: Scope = {"subscriber": subscriber, "links": links}
@@ -127,8 +124,8 @@ def freeze(compiled: CompiledIssue, facts: SendFacts) -> Frozen:
 
     Raises ``CompileError`` where sender, reply address or base URL can't stand in a message.
     """
-    name, sender = _mailbox(compiled.sender, "from")
-    links = LinkMaker.of(facts.secret, _ascii_url(facts.base_url), compiled.slug, facts.key)
+    name, sender = own_mailbox(compiled.sender, "from")
+    links = LinkMaker.of(facts.secret, ascii_url(facts.base_url), compiled.slug, facts.key)
     prepare = Preparer(Locale(compiled.language, compiled.country, compiled.timezone), links.shapes)
     subject = prepare.text(compiled.subject)
     boundary = "=_" + keyed(facts.secret, "mailer boundary")(facts.send.encode())[:12].hex()
@@ -168,7 +165,7 @@ def _static_fields(compiled: CompiledIssue, facts: SendFacts, boundary: str) -> 
     date = datetime.fromtimestamp(facts.date, ZoneInfo(compiled.timezone))
     fields = [f"Date: {format_datetime(date)}\r\n"]
     if compiled.reply_to:
-        name, address = _mailbox(compiled.reply_to, "reply_to")
+        name, address = own_mailbox(compiled.reply_to, "reply_to")
         fields.append(f"Reply-To: {headers.mailbox(name, address.wire, 10)}\r\n")
     if facts.list_id:
         fields.append(_list_id(facts.list_id))
@@ -193,7 +190,7 @@ def _list_id(text: str) -> str:
     except UnicodeError as error:
         todo = "It looks like 'Name <list.example.com>'."
         raise CompileError(f"'{text}' is no List-Id: {error}", where="list_id", todo=todo) from None
-    name = headers.phrase(_unquote(found["name"] or ""), 9)
+    name = headers.phrase(unquoted(found["name"] or ""), 9)
     return f"List-Id: {name}\r\n <{list_id}>\r\n" if name else f"List-Id: <{list_id}>\r\n"
 
 
@@ -201,54 +198,9 @@ def _prefix(facts: SendFacts) -> str:
     return TEST_PREFIX if facts.kind is SendKind.TEST else ""
 
 
-def _wire_address(email: str) -> Address:
-    """A stored address, proven once more to hold nothing that could end a command or a field."""
-    if not _BARE.fullmatch(email):
-        raise AddressError(f"{email!r} is no e-mail address")
-    try:
-        return stored_address(email)
-    except UnicodeError as error:
-        raise AddressError(f"the domain of {email!r} can't be written in ASCII: {error}") from None
-
-
-def _mailbox(text: str, key: str) -> tuple[str, Address]:
-    found = _MAILBOX.fullmatch(headers.clean(text))
-    name, address = (_unquote(found["name"]), found["address"]) if found else ("", text)
-    return name, _own_address(address, key)
-
-
-def _own_address(text: str, key: str) -> Address:
-    todo = f"Write '{key}' as 'Name <name@example.com>'."
-    try:
-        address = parse_address(text)
-    except AddressError as error:
-        raise CompileError(f"'{text}' is no address to send from: {error}", where=key, todo=todo) from None
-    if address.needs_smtputf8:
-        raise CompileError(
-            f"'{address.local}' in '{text}' isn't ASCII, which many mail servers refuse", where=key, todo=todo
-        )
-    return address
-
-
 def _return_paths(facts: SendFacts) -> ReturnPaths:
-    address = _own_address(facts.return_path, "return_path")
+    address = own_address(facts.return_path, "return_path")
     if len(address.local) > MAX_LOCAL:
         what = f"'{facts.return_path}' leaves no room for a recipient's token"
         raise CompileError(what, where="return_path", todo=f"Take at most {MAX_LOCAL} characters before the @.")
     return ReturnPaths.of(facts.secret, address.local, address.ascii_domain, facts.key)
-
-
-def _unquote(name: str) -> str:
-    found = _QUOTED.fullmatch(name)
-    return re.sub(r"\\(.)", r"\1", found[1]) if found else name
-
-
-def _ascii_url(url: str) -> str:
-    """The URL with its host in punycode and everything else percent-encoded: it stands raw in a header."""
-    parts = urlsplit(url.rstrip("/"))
-    try:
-        name, colon, port = parts.netloc.partition(":")
-        host = parts.netloc if parts.netloc.isascii() else idna.encode(name, uts46=True).decode() + colon + port
-    except idna.IDNAError as error:
-        raise CompileError(f"the host of '{url}' can't be written in ASCII: {error}", where="base_url") from None
-    return urlunsplit((parts.scheme, host, quote(parts.path, safe="/%:@-._~!$&'()*+,;="), "", ""))

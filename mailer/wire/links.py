@@ -42,6 +42,7 @@ class Purpose(StrEnum):
 
     UNSUBSCRIBE = "unsubscribe"
     PREFERENCES = "preferences"
+    CONFIRM = "confirm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,25 @@ def read_token(secret: bytes, purpose: str, token: str) -> TokenClaims:
     if urlsafe_b64encode(data)[:38].decode("ascii") != token:
         raise _refused()  # the last character has bits to spare: one token, one spelling
     return TokenClaims(int.from_bytes(claims[:6], "big"), int.from_bytes(claims[6:], "big"))
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmClaims:
+    """What the token in a confirmation mail says: the request's number, and the Unix second in which it was made."""
+
+    number: int
+    asked_at: int
+
+
+def make_confirm_token(secret: bytes, number: int, asked_at: float) -> str:
+    """A token such as ``make_token`` makes."""
+    return make_token(secret, Purpose.CONFIRM, number, int(asked_at))
+
+
+def read_confirm_token(secret: bytes, token: str) -> ConfirmClaims:
+    """The inverse. Raises ``TokenError``."""
+    claims = read_token(secret, Purpose.CONFIRM, token)
+    return ConfirmClaims(claims.subscriber, claims.send)
 
 
 def share_code(secret: bytes, subscriber_id: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.command import upgrade
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
@@ -19,7 +20,7 @@ from mailer.errors import StoreError
 from mailer.model.ledger import RecipientState as S
 from mailer.store import database as database_module
 from mailer.store import migrate, open_store, schema
-from mailer.store.database import clean
+from mailer.store.database import clean, connect
 from tests.contract.store_cases import NOW, counts, dotted, people, settle, started
 from tests.servers.postgres import PostgresServer
 
@@ -51,7 +52,30 @@ def test_schema_knows_the_unfinished_states(sqlite_url: str) -> None:
 
 def test_migrate(store_url: str) -> None:
     """A database that is up to date is left as it is."""
-    assert migrate(store_url) == ("0001", "0001")
+    assert migrate(store_url) == ("0002", "0002")
+
+
+def test_migrate_from_the_first(tmp_path: Path, postgres: PostgresServer) -> None:
+    """A database of the first version is brought to this one and keeps all that is in it."""
+    for url in (f"sqlite:///{tmp_path}/old.db", postgres.fresh("template1")):
+        at_first = connect(url, create=True)
+        with at_first.write() as connection:
+            config = Config()
+            config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+            config.attributes["connection"] = connection
+            upgrade(config, "0001")
+            connection.exec_driver_sql(
+                "INSERT INTO subscribers (email, email_key, destination, status, created_at, updated_at)"
+                " VALUES ('a@example.com', 'a@example.com', 'example.com', 'subscribed', 1, 1)"
+            )
+        at_first.close()
+        with pytest.raises(StoreError, match=r"has schema 0001 and needs 0002\. Run mailer migrate"):
+            open_store(url)
+        assert migrate(url) == ("0001", "0002")
+        store = open_store(url)
+        assert [one.email for one in store.subscribers.each()] == ["a@example.com"]
+        assert store.sign_ups.due(NOW, 1) == []
+        store.close()
 
 
 def test_fresh_file(tmp_path: Path) -> None:
@@ -102,9 +126,9 @@ def test_other_version(store_url: str, version: str, says: str) -> None:
 
 def test_older_version(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database with an older schema is refused, and the error says which command brings it up."""
-    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
-    monkeypatch.setattr(schema, "CURRENT", "0002")
-    with pytest.raises(StoreError, match=r"has schema 0001 and needs 0002\. Run mailer migrate"):
+    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "9999"))
+    monkeypatch.setattr(schema, "CURRENT", "9999")
+    with pytest.raises(StoreError, match=r"has schema 0002 and needs 9999\. Run mailer migrate"):
         open_store(store_url)
 
 

@@ -256,6 +256,23 @@ def test_import_reports(mailer: Mailer) -> None:
     assert people.out == "0 added, 0 updated, 3 unchanged, 1 refused.\n"
 
 
+def test_import_lifts_no_suppression(mailer: Mailer) -> None:
+    """Whoever is imported again stays suppressed, and the report says who and why."""
+    mailer("subscribers", "import", "people.csv")
+    mailer("suppressions", "add", "ann@example.com", "--reason", "complained")
+    mailer("suppressions", "add", "else@example.com", "--reason", "bounced")
+    Path("more.csv").write_text("email\nAnn@Example.com\nelse@example.com\nbob@example.com\n")
+    report = mailer("subscribers", "import", "more.csv", "--json").json
+    assert (report["added"], report["unchanged"], report["suppressed_count"]) == (1, 2, 2)
+    assert report["suppressed"] == [
+        {"email": "ann@example.com", "reason": "complained"},
+        {"email": "else@example.com", "reason": "bounced"},
+    ]
+    assert "2 of them are suppressed" in mailer("subscribers", "import", "more.csv").err
+    assert mailer("subscribers", "show", "ann@example.com", "--json").json["suppressed"] == "complained"
+    assert mailer("send", "issue.md", "--dry-run", "--json").json["audience"] == 1
+
+
 def test_import_is_quiet_without_a_terminal(mailer: Mailer) -> None:
     """Where stderr is no terminal, it gets a line for each refused row and nothing else."""
     mailer("subscribers", "import", "people.csv")

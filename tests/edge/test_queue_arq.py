@@ -39,10 +39,10 @@ async def client(redis_url: str) -> AsyncIterator[ArqRedis]:
     await client.aclose(close_connection_pool=True)
 
 
-async def work(client: ArqRedis, deliver: Callable[..., Awaitable[None]]) -> None:
+async def work(client: ArqRedis, function: Callable[..., Awaitable[None]], name: str = "deliver") -> None:
     """Runs all jobs that are queued, as arq does."""
     worker = Worker(
-        [func(deliver, name="deliver")],
+        [func(function, name=name)],
         redis_pool=client,
         queue_name=QUEUE_NAME,
         burst=True,
@@ -73,6 +73,24 @@ async def test_queued_once(queue: ArqQueue, client: ArqRedis) -> None:
     for round_ in ("0.0", "0.0", "0.1", "0.1"):
         await queue.enqueue([Batch(SEND, 1, 500, round_)])
     assert await client.zcard(QUEUE_NAME) == 2
+
+
+async def test_confirmations(queue: ArqQueue, client: ArqRedis) -> None:
+    """A mail that answers a sign-up is a job of its own, queued once however often it is asked for, before a send."""
+    got: list[int] = []
+
+    async def confirm(ctx: object, number: int) -> None:
+        got.append(number)
+
+    await queue.enqueue([Batch(SEND, 501, 1000, "0.0")])
+    for numbers in ([7], [7, 8], []):
+        await queue.enqueue_confirmations(numbers)
+    assert [name.decode() for name in await client.zrange(QUEUE_NAME, 0, -1)][:2] == ["confirm:7", "confirm:8"]
+    assert await client.zrem(QUEUE_NAME, "deliver:kw24-1:501:0.0") == 1
+    await work(client, confirm, "confirm")
+    assert sorted(got) == [7, 8]
+    await queue.enqueue_confirmations([7])
+    assert await client.zcard(QUEUE_NAME) == 1
 
 
 async def test_under_way_isnt_queued(queue: ArqQueue, client: ArqRedis) -> None:

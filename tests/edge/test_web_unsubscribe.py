@@ -388,6 +388,16 @@ def test_own_template(tmp_path: Path) -> None:
     assert draw(tmp_path).startswith("<html><style>p{color:red}</style>Brot")
 
 
+@pytest.mark.parametrize("url", ["", "https://brot.example/subscribe"])
+def test_second_thoughts(url: str) -> None:
+    """Whoever has left finds the way back on the page, where there is a form; nobody else is led there."""
+    templates = load_templates()
+    pages = draw_unsubscribe_pages(PagePress(templates, templates, Publication(), url))
+    assert (f'href="{url}"' in pages.done.html) == bool(url)
+    for page in (pages.question, pages.test, pages.invalid, pages.refused, pages.unavailable):
+        assert "<a " not in page.html
+
+
 def test_old_labels(tmp_path: Path) -> None:
     """A publisher's labels.toml without the pages' texts serves still: those are the built-in ones."""
     (tmp_path / "labels.toml").write_text('[de]\nunsubscribe = "Tschüss"\n')

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mailer.model.ledger import Batch, SendId
+from mailer.queue.arq_queue import connect
 from mailer.queue.embedded import EmbeddedRedis
 from tests.servers.fake_worker import AT_ONCE, Folder
 from tests.servers.redis_command import command as redis_command
@@ -76,6 +77,18 @@ async def test_jobs_are_delivered(folder: Folder, start: Start) -> None:
     start()
     assert until(lambda: not folder.unfinished())
     assert len(folder.said("end")) == 12
+
+
+async def test_confirmations(folder: Folder, start: Start, own_redis: EmbeddedRedis) -> None:
+    """A mail that answers a sign-up is a job for any worker, also while it delivers."""
+    folder.add(batches("sleep-2", 1))
+    start()
+    assert until(lambda: folder.said("begin"))
+    queue = connect(own_redis.url)
+    await queue.enqueue_confirmations([41, 42])
+    await queue.close()
+    assert until(lambda: len(folder.said("confirm")) == 2)
+    assert until(lambda: not folder.unfinished())
 
 
 async def test_more_turns(folder: Folder, start: Start, own_redis: EmbeddedRedis) -> None:

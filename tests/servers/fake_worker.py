@@ -110,7 +110,10 @@ def opener(folder: Folder):
             folder.say("reconcile")
             await queue.enqueue(folder.unfinished())
 
-        return Runtime(FakeDelivery(folder), reconcile, at_once=AT_ONCE, close_last=[queue.close])
+        async def confirm(number: int) -> None:
+            folder.say("confirm", number)
+
+        return Runtime(FakeDelivery(folder), reconcile, confirm, at_once=AT_ONCE, close_last=[queue.close])
 
     return open_fake
 

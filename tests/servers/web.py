@@ -51,7 +51,7 @@ def ask(
     if body is not None:
         headers.append(("Content-Length", str(len(body))))
     try:
-        connection.putrequest(method, parts.path)
+        connection.putrequest(method, f"{parts.path}?{parts.query}" if parts.query else parts.path)
         for name, value in headers:
             connection.putheader(name, value)
         connection.endheaders(body)

@@ -13,16 +13,8 @@ from hypothesis import strategies as st
 
 from mailer.expressions.locale import Locale
 from mailer.model.people import Preferences
-from mailer.web.preferences_form import (
-    KEEP,
-    NAME_LENGTH,
-    PAUSES,
-    Publisher,
-    draw_form,
-    judge,
-    pause_end,
-    read_fields,
-)
+from mailer.web.fields import NAME_LENGTH, read_fields
+from mailer.web.preferences_form import FIELDS, KEEP, PAUSES, Publisher, draw_form, judge, pause_end
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MONDAY = datetime(2030, 3, 18, 9, 30, tzinfo=BERLIN)  # the clocks change on the 31st
@@ -60,7 +52,7 @@ PUBLISHER = Publisher(Locale("de", "DE", "Europe/Berlin"), ("de", "en"), LABELS)
 )
 def test_fields(content_type: str, body: bytes, fields: dict[str, str] | None) -> None:
     """A urlencoded body's known fields are read as UTF-8; anything else is no form of ours."""
-    assert read_fields(content_type, body) == fields
+    assert read_fields(content_type, body, FIELDS) == fields
 
 
 @pytest.mark.parametrize(
@@ -122,7 +114,7 @@ def test_pause_end() -> None:
 @given(st.dictionaries(st.sampled_from(["first_name", "last_name", "language", "pause"]), st.text(max_size=120)))
 def test_repeated(sent: dict[str, str]) -> None:
     """Whatever is sent, sent again it changes nothing more; names never hold line breaks or control characters."""
-    fields = read_fields(FORM, urlencode(sent, errors="replace").encode()) or {}
+    fields = read_fields(FORM, urlencode(sent, errors="replace").encode(), FIELDS) or {}
     first = judge(fields, ANN, ("de", "en"), MONDAY)
     if not first.errors:
         assert judge(fields, first.wanted, ("de", "en"), MONDAY) == first
