@@ -26,13 +26,13 @@ from mailer.service.destinations import Destinations, Limit
 from mailer.service.events import act_on_backlog
 from mailer.service.ports import Queue, Store
 from mailer.service.reconcile import pause_refused, queue_unfinished, settle_overdue
+from mailer.service.relay_pace import RelayPace
 from mailer.service.warm_up import Ramp, WarmUp
 from mailer.smtp.capture import Capture
 from mailer.smtp.connect import place
-from mailer.smtp.pool import HOLD, RelayPool
+from mailer.smtp.pool import RelayPool
 from mailer.store import open_store
 from mailer.wire.freeze import freeze
-from workers.paced import PacedRelays
 from workers.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -71,20 +71,18 @@ async def open_runtime(loaded: Loaded, redis_url: str) -> Runtime:
     sharing, quota = connect_destinations(redis_url), connect_quota(redis_url)
     rates = {place(relay): relay.rate for relay in relays if relay.rate is not None}
     ramps = {place(relay): ramp for relay in relays if (ramp := _ramp(relay)) is not None}
-    is_paced = bool(rates or ramps)
-    pool = RelayPool(relays, hold=0.0 if is_paced else HOLD)
 
     async def sent_since(moment: float) -> int:
         return await asyncio.to_thread(store.sends.sent_since, moment)
 
-    warm_up = WarmUp(ramps, quota, sent_since, time.time)
+    pool = RelayPool(relays, pace=RelayPace(pace, rates, WarmUp(ramps, quota, sent_since, time.time)))
     connections = sum(relay.connections for relay in relays)
     destinations: Destinations[Flight] = Destinations(
         _limits(settings), sharing, pace, size=connections, clock=time.time, relays=pool
     )
     deliverer = Deliverer(
         store,
-        PacedRelays(pool, pace, rates, warm_up, pool.rest) if is_paced else pool,
+        pool,
         partial(_freeze, store, loaded),
         Chance(time.time, random.random, _new_worker),
         host=socket.gethostname(),

@@ -70,6 +70,10 @@ class WarmUp:
         self._blocks = {name: _Block() for name in ramps}
         self._in_turn = asyncio.Lock()
 
+    def holds(self, relay: str) -> bool:
+        """Whether the relay is being warmed up."""
+        return relay in self._ramps
+
     async def one(self, relay: str) -> Rest | None:
         """Takes one message from the relay's day. A ``Rest``: there is none left, or nobody can tell."""
         block = self._blocks.get(relay)

@@ -19,11 +19,14 @@ class Lane:
 
     ``idle`` holds connections with the time since when nobody has needed them, the longest idle first. ``allowed``: how
     many connections this worker may have; all workers share their number. ``due`` grows with each message, the slower
-    the greater the relay's weight: the lowest is next.
+    the greater the relay's weight: the lowest is next. ``is_paced``: each message is to be asked for, and ``next_at``
+    is when the next one may go (None: not asked yet, or ``asking``).
     """
 
-    def __init__(self, relay: Relay) -> None:
-        self.relay = relay
+    def __init__(self, relay: Relay, *, is_paced: bool = False) -> None:
+        self.relay, self.is_paced = relay, is_paced
+        self.next_at: float | None = None
+        self.asking = False
         self.idle: list[tuple[SmtpConnection, float]] = []
         self.allowed = relay.connections
         self.due = 0.0
