@@ -110,7 +110,8 @@ class Destinations(Generic[T]):
 
     def end(self, name: str, started: float, signal: Signal, said: str = "") -> None:
         """What was answered. ``said``: the reply, where it is our fault."""
-        self._lines.leave(name, started)
+        if self._lines.leave(name, started):
+            self._ready()
         if name in self._conditions or (signal is not _ACCEPTED and signal is not Signal.NOTHING):
             self._hear(name, signal, said)
 

@@ -2,8 +2,9 @@
 
 Destinations take turns. One that answers slowly (a tarpit) holds each connection for long, and would soon hold them
 all. So while others are there, a destination that has just shown to be quick may have three quarters of the
-connections, any other one a quarter; and when slow ones hold half of all, one each. Whoever is alone may have all:
-a slow one when there have been no others for a while.
+connections, any other one a quarter; and when slow ones hold half of all, one each. Whoever is alone may have all
+when it has shown to be quick, else all but a quarter, once there have been no others for a while: so whoever comes next
+finds a connection.
 
 On top of that a destination may have a ``cap``, and may need a ``ticket`` for each item. For most there is neither, and
 an item's way costs about two microseconds.
@@ -28,6 +29,8 @@ LONG = 10.0
 
 PATIENCE = 10.0
 """Seconds that a line may stand still; then what waits in it is given back. (A ticket may take longer.)"""
+
+_ALL = 1 << 30
 
 
 class _Line(Generic[T]):
@@ -106,13 +109,16 @@ class Lines(Generic[T]):
             return name, item, now
         return None
 
-    def leave(self, name: str, started: float) -> None:
-        """An item's transaction has ended. ``started``: the time that ``next`` gave."""
+    def leave(self, name: str, started: float) -> bool:
+        """An item's transaction has ended. ``started``: the time that ``next`` gave. True: its destination has just
+        shown to be quick, and may have more than before."""
         line = self._lines[name]
         line.busy -= 1
         line.since -= started
         took = self._clock() - started
+        is_news = False
         if took <= self._quick_enough:
+            is_news = name not in self._quick
             self._quick[name] += 1
         self._took += took if took < LONG else LONG
         self._ended += 1
@@ -120,6 +126,7 @@ class Lines(Generic[T]):
             self._queue(name, line)
         elif not line.busy:
             self._drop(name)
+        return is_news
 
     def ticket(self, name: str) -> None:
         """One more item of this destination may go."""
@@ -187,12 +194,12 @@ class Lines(Generic[T]):
         return line.busy if line else 0
 
     def full(self) -> list[str]:
-        """Destinations that can't have any more just now: some wait already (not only for a ticket), or those under way
-        take long."""
+        """Destinations that can't have any more just now: what waits (not only for a ticket) has stood still for a
+        moment, or what is under way takes long."""
         return [
             name
             for name, line in self._lines.items()
-            if (line.items and (line.tickets or name not in self.ticketed) and self._stands(name, line))
+            if (line.items and (line.tickets or name not in self.ticketed) and self._stands(line))
             or (line.busy >= self._small and self._is_slow(line))
         ]
 
@@ -208,11 +215,9 @@ class Lines(Generic[T]):
             line = self._lines.get(name)
             if line is None or not line.items or not self._may_go(name, line):
                 continue
-            counts = [len(line.items)]
+            counts = [len(line.items), self._most(name, line) - line.busy]
             if name in self.ticketed:
                 counts.append(line.tickets)
-            if name in self.caps:
-                counts.append(self.caps[name] - line.busy)
             found += min(counts)
             if found >= most:
                 return most
@@ -227,20 +232,25 @@ class Lines(Generic[T]):
     # ------------------------------------------------------------------------------------------------------------------
 
     def _may_go(self, name: str, line: _Line[T]) -> bool:
-        if name in self.ticketed and not line.tickets:
-            return False
-        if line.busy >= self.caps.get(name, line.busy + 1):
-            return False
-        if line.busy < self._small:
-            return True
+        return (name not in self.ticketed or line.tickets > 0) and line.busy < self._most(name, line)
+
+    def _most(self, name: str, line: _Line[T]) -> int:
+        """How many of a destination may be under way now."""
+        return min(self._part(name, line), self.caps.get(name, _ALL))
+
+    def _part(self, name: str, line: _Line[T]) -> int:
+        """The same, but for its cap. (The connections themselves are counted elsewhere.)"""
         was_quick = name in self._quick or name in self._quick_before
         is_quick = was_quick and not self._is_slow(line)
-        if len(self._lines) == 1:
-            return is_quick or len(self._quick.keys() | self._quick_before.keys()) == was_quick
-        return is_quick and line.busy < self.size * 3 // 4
+        if len(self._lines) > 1:
+            return max(self._small, self.size * 3 // 4) if is_quick else self._small
+        if is_quick:
+            return _ALL
+        had_others = len(self._quick.keys() | self._quick_before.keys()) > was_quick
+        return self._small if had_others else max(self._small, self.size - max(1, self.size // 4))
 
-    def _stands(self, name: str, line: _Line[T]) -> bool:
-        return line.still_since > 0 or not self._may_go(name, line)
+    def _stands(self, line: _Line[T]) -> bool:
+        return line.still_since > 0 and self._clock() - line.still_since >= QUICK
 
     def _is_slow(self, line: _Line[T]) -> bool:
         return line.busy > 0 and self._clock() - line.since / line.busy > self._quick_enough

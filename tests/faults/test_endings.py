@@ -10,10 +10,13 @@ from tests.servers.waiting import until
 
 pytest_plugins = ("tests.servers.postgres", "tests.faults.fixtures")
 
+QUICK = {"phase": "dot", "times": 1}
+"""The first message is answered at once: a destination that hasn't shown to be quick leaves a connection free."""
+
 
 def test_sigterm(ground: Ground, kind: str) -> None:
     """SIGTERM with dots in flight: they are awaited, nothing new goes out, nobody is in doubt, exit status 0."""
-    publication = ground.publication("drained", ground.relay({"phase": "dot", "delay": 1.0}), 60, store=kind)
+    publication = ground.publication("drained", ground.relay(QUICK, {"phase": "dot", "delay": 1.0}), 60, store=kind)
     send = publication.create("drained")
     worker = publication.worker()
     assert until(lambda: publication.states(send).get("dotted") == 4, every=0.1), publication.logs()
@@ -23,12 +26,12 @@ def test_sigterm(ground: Ground, kind: str) -> None:
     assert time.time() - told < 10, publication.logs()
     states = publication.states(send)
     assert set(states) == {"sent", "pending"}, f"{states}\n{publication.logs()}"
-    assert states["sent"] == len(publication.accepted(send)) <= 8
+    assert states["sent"] == len(publication.accepted(send)) <= 9
 
 
 def test_second_sigterm(ground: Ground) -> None:
     """A second SIGTERM ends a worker at once, with status 1; the dots in flight are in doubt, and nobody else is."""
-    relay = ground.relay({"phase": "dot", "delay": 60.0, "times": 4})
+    relay = ground.relay(QUICK, {"phase": "dot", "delay": 60.0, "times": 4})
     publication = ground.publication("twice", relay, 60)
     send = publication.create("twice")
     worker = publication.worker()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailer.service.lines import PATIENCE, WINDOW, Lines
+from mailer.service.lines import PATIENCE, QUICK, WINDOW, Lines
 
 
 class Clock:
@@ -80,8 +80,35 @@ def test_first(clock: Clock) -> None:
 
 
 def test_alone(clock: Clock) -> None:
-    """A destination that is alone may have all connections, and more: they are counted elsewhere."""
-    assert counts(begin(filled(clock, a=16))) == {"a": 16}
+    """A quick destination that is alone may have all connections, and more: they are counted elsewhere."""
+    lines = filled(clock)
+    shown_quick(lines, "a")
+    add(lines, a=16)
+    assert counts(begin(lines)) == {"a": 16}
+
+
+@pytest.mark.parametrize(("size", "most"), [(1, 1), (2, 1), (3, 2), (4, 3), (8, 6), (9, 7), (32, 24)])
+def test_one_is_left_free(clock: Clock, size: int, most: int) -> None:
+    """A destination that hasn't shown to be quick leaves a quarter of the connections free, and at least one: whoever
+    comes next needn't wait for it. When it is quick, it may have the rest at once."""
+    lines = filled(clock, size=size, a=2 * size)
+    begun = begin(lines)
+    assert len(begun) == most
+    assert lines.leave(*begun[0])
+    assert not lines.leave(*begun[1]) if most > 1 else True
+    assert len(begin(lines)) == 2 * size - most
+
+
+def test_slow_one_leaves_one_free(clock: Clock) -> None:
+    """Next to a tarpit that has all it may have, whoever comes finds a connection."""
+    lines = filled(clock, size=4, tarpit=8)
+    assert counts(begin(lines)) == {"tarpit": 3}
+    for _ in range(60):
+        clock.now += 1
+        lines.look_around()
+        assert begin(lines) == []
+    add(lines, next=2)
+    assert counts(begin(lines)) == {"next": 1}
 
 
 def test_unknown_beside_others(clock: Clock) -> None:
@@ -98,7 +125,8 @@ def test_quick_beside_others(clock: Clock) -> None:
 
 
 def test_slow_and_alone(clock: Clock) -> None:
-    """A destination that isn't quick gets no more than a quarter while there were others a moment ago, and then all."""
+    """A destination that isn't quick gets no more than a quarter while there were others a moment ago, and then all but
+    a quarter."""
     lines = filled(clock)
     shown_quick(lines, "b")
     add(lines, a=16)
@@ -107,7 +135,8 @@ def test_slow_and_alone(clock: Clock) -> None:
         clock.now += WINDOW
         lines.look_around()
     add(lines, a=16)
-    assert counts(begin(lines)) == {"a": 16}
+    assert counts(begin(lines)) == {"a": 4}
+    assert lines.busy("a") == 6
 
 
 def test_goes_on_when_one_ends(clock: Clock) -> None:
@@ -115,6 +144,8 @@ def test_goes_on_when_one_ends(clock: Clock) -> None:
     lines = filled(clock, a=16, b=1)
     begun = begin(lines)
     assert not lines.has_next
+    assert lines.full() == []
+    clock.now += QUICK
     assert lines.full() == ["a"]
     lines.leave(*begun[0])
     assert lines.has_next
@@ -197,9 +228,9 @@ def test_ready(clock: Clock) -> None:
     """Nobody is called for what may not go: for want of a ticket, or because too many of it are under way."""
     lines = filled(clock, a=9, b=9, c=9, d=1)
     lines.ticketed, lines.caps = frozenset({"a"}), {"b": 1}
-    assert lines.ready(100) == 1 + 9 + 1
+    assert lines.ready(100) == 1 + 2 + 1
     lines.ticket("a")
-    assert lines.ready(100) == 1 + 1 + 9 + 1
+    assert lines.ready(100) == 1 + 1 + 2 + 1
     assert counts(begin(lines)) == {"a": 1, "b": 1, "c": 2, "d": 1}
     lines.look_around()
     assert lines.ready(100) == 0
