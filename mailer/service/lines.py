@@ -111,14 +111,14 @@ class Lines(Generic[T]):
 
     def leave(self, name: str, started: float) -> bool:
         """An item's transaction has ended. ``started``: the time that ``next`` gave. True: its destination has just
-        shown to be quick, and may have more than before."""
+        shown to be quick, and more of what waits may go than before."""
         line = self._lines[name]
         line.busy -= 1
         line.since -= started
         took = self._clock() - started
         is_news = False
         if took <= self._quick_enough:
-            is_news = name not in self._quick
+            is_news = name not in self._quick and name not in self._quick_before and bool(line.items)
             self._quick[name] += 1
         self._took += took if took < LONG else LONG
         self._ended += 1
