@@ -10,6 +10,7 @@ import secrets
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from mailer.config import Loaded, ensure_data_dir, secret_key
@@ -21,7 +22,7 @@ from mailer.queue.arq_queue import connect
 from mailer.queue.destinations import connect_destinations
 from mailer.queue.pace import connect_pace
 from mailer.queue.quota import connect_quota
-from mailer.service.deliver import Assemble, Chance, Deliverer, Flight
+from mailer.service.deliver import LEASE, Assemble, Chance, Deliverer, Flight
 from mailer.service.destinations import Destinations, Limit
 from mailer.service.events import act_on_backlog
 from mailer.service.ports import Queue, Store
@@ -39,6 +40,19 @@ log = logging.getLogger(__name__)
 
 CAPTURED = "captured"
 """Folder in the data directory where mail goes while no relay is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """``mailer.service.warm_up.Books`` on the store."""
+
+    store: Store
+
+    async def sent_since(self, moment: float) -> int:
+        return await asyncio.to_thread(self.store.sends.sent_since, moment)
+
+    async def workers(self) -> int:
+        return await asyncio.to_thread(self.store.workers.alive, time.time(), LEASE)
 
 
 def batches_at_once(settings: Settings) -> int:
@@ -71,11 +85,7 @@ async def open_runtime(loaded: Loaded, redis_url: str) -> Runtime:
     sharing, quota = connect_destinations(redis_url), connect_quota(redis_url)
     rates = {place(relay): relay.rate for relay in relays if relay.rate is not None}
     ramps = {place(relay): ramp for relay in relays if (ramp := _ramp(relay)) is not None}
-
-    async def sent_since(moment: float) -> int:
-        return await asyncio.to_thread(store.sends.sent_since, moment)
-
-    pool = RelayPool(relays, pace=RelayPace(pace, rates, WarmUp(ramps, quota, sent_since, time.time)))
+    pool = RelayPool(relays, pace=RelayPace(pace, rates, WarmUp(ramps, quota, _Books(store), time.time)))
     connections = sum(relay.connections for relay in relays)
     destinations: Destinations[Flight] = Destinations(
         _limits(settings), sharing, pace, size=connections, clock=time.time, relays=pool
@@ -128,7 +138,7 @@ def _limits(settings: Settings) -> dict[str, Limit]:
 def _ramp(relay: Relay) -> Ramp | None:
     if relay.warm_up is None or relay.warm_up_since is None:
         return None
-    return Ramp(relay.warm_up, relay.warm_up_growth, relay.warm_up_since)
+    return Ramp(relay.warm_up, relay.warm_up_growth, relay.warm_up_since, relay.connections)
 
 
 def _new_worker() -> WorkerId:

@@ -1,7 +1,6 @@
 """A number of messages that all workers together may send in a day, counted in Redis and taken in blocks.
 
-Redis may lose the count. It is then begun anew with what the ledger says was sent since the day began, by whichever
-relay: rather too many than too few.
+Redis may lose the count. It is then begun anew, rather with too many than with too few: see ``mailer.service.warm_up``.
 """
 
 from __future__ import annotations

@@ -194,7 +194,8 @@ class Sends(Protocol):
         """The id of the send with this number, and who is at the position (empty: somebody who was removed)."""
 
     def sent_since(self, moment: float) -> int:
-        """How many messages of all sends were taken by relays since then, by what the ledger says now."""
+        """How many messages of all sends were taken by relays since then, or may have been, by what the ledger says
+        now."""
 
     def pause(self, send: SendId, reason: str, now: float) -> Send:
         """scheduled|running → paused; the claimed go back to pending. Idempotent."""

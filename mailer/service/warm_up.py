@@ -2,17 +2,21 @@
 
 Each worker takes a block of messages at a time, so that few of them cost a round trip. A worker that dies takes the
 rest of its block with it: the day sends a few less. While nobody can count, such a relay rests.
+
+A count that was lost begins anew with what the ledger says was sent today, by whichever relay, and with all that
+workers may still have in hand: a block each, and a message on each connection. The day sends a few less then, too.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
 
 from mailer.delivery.warm_up import ceiling, day_began, day_ends
+from mailer.errors import StoreUnavailable
 
 BLOCKS = 50
 """Into how many blocks a day's ceiling is divided, at least."""
@@ -22,6 +26,16 @@ LARGEST = 100
 
 ASK_AGAIN = 5.0
 """Seconds that a relay rests while nobody can count."""
+
+
+class Books(Protocol):
+    """What is known without the count."""
+
+    async def sent_since(self, moment: float) -> int:
+        """How many messages relays have taken, or may have taken, since then."""
+
+    async def workers(self) -> int:
+        """How many workers live."""
 
 
 class Quota(Protocol):
@@ -35,11 +49,13 @@ class Quota(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
-    """``first`` messages on the day ``since``; each further day ``growth`` times as many."""
+    """``first`` messages on the day ``since``; each further day ``growth`` times as many. ``connections``: how many the
+    relay has, over all workers."""
 
     first: int
     growth: float
     since: date
+    connections: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +73,16 @@ class _Block:
 
 
 class WarmUp:
-    """One worker process's part. ``sent_since`` counts in the ledger. ``clock``: Unix seconds. ``ramps``: by relay."""
+    """One worker process's part. ``clock``: Unix seconds. ``ramps``: by relay."""
 
     def __init__(
         self,
         ramps: Mapping[str, Ramp],
         quota: Quota,
-        sent_since: Callable[[float], Awaitable[int]],
+        books: Books,
         clock: Callable[[], float],
     ) -> None:
-        self._ramps, self._quota, self._sent_since, self._clock = ramps, quota, sent_since, clock
+        self._ramps, self._quota, self._books, self._clock = ramps, quota, books, clock
         self._blocks = {name: _Block() for name in ramps}
         self._in_turn = asyncio.Lock()
 
@@ -100,9 +116,9 @@ class WarmUp:
             try:
                 given = await self._quota.take(relay, day, most, size)
                 if given is None:
-                    await self._quota.begin(relay, day, await self._sent_since(day))
+                    await self._quota.begin(relay, day, await self._used(ramp, day, size))
                     given = await self._quota.take(relay, day, most, size) or 0
-            except OSError as error:
+            except (OSError, StoreUnavailable) as error:
                 return Rest(ASK_AGAIN, str(error))
             if not given:
                 return Rest(
@@ -111,3 +127,8 @@ class WarmUp:
             block.left, block.day = given, day
         block.left -= 1
         return None
+
+    async def _used(self, ramp: Ramp, day: float, size: int) -> int:
+        """What a count begins with that isn't there. On a day on which nothing was sent it wasn't lost."""
+        sent = await self._books.sent_since(day)
+        return sent + size * await self._books.workers() + ramp.connections if sent else 0

@@ -45,7 +45,8 @@ class Figures:
         # Only sends that may have sent anything since then: their ledgers are read through.
         self._sent_since = database.sql(
             """SELECT count(*) FROM sends e JOIN recipients r ON r.send = e.key
-            WHERE (e.finished_at IS NULL OR e.finished_at >= :since) AND r.state = 'sent' AND r.updated_at >= :since"""
+            WHERE (e.finished_at IS NULL OR e.finished_at >= :since)
+            AND r.state IN ('sent', 'dotted', 'in_doubt') AND r.updated_at >= :since"""
         )
 
     def waiting(self, connection: Connection, send: Send) -> tuple[int, int]:
@@ -61,7 +62,7 @@ class Figures:
         return {row.destination: row.people for row in rows}
 
     def sent_since(self, connection: Connection, moment: float) -> int:
-        """How many messages relays have taken since then."""
+        """How many messages relays have taken since then, or may have taken."""
         return int(connection.execute(self._sent_since, {"since": moment}).scalar_one())
 
     def status(self, connection: Connection, send: Send, now: float) -> Status:

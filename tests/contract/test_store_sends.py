@@ -221,6 +221,18 @@ def test_schedule(store: SqlStore) -> None:
     assert len(claim(store, send.id)) == 1
 
 
+def test_sent_since(store: SqlStore) -> None:
+    """Relays may have taken what was sent, is dotted or in doubt; not what was refused, what waits, or came before."""
+    send = started(store, "a", "b", "c", "d", "e", "f").id
+    settle(store, dotted(store, send, limit=1), S.SENT, now=NOW - 10)
+    settle(store, dotted(store, send, limit=1), S.SENT)
+    settle(store, dotted(store, send, limit=1), S.IN_DOUBT)
+    settle(store, dotted(store, send, limit=1), S.FAILED, Reply(550))
+    dotted(store, send, limit=1)
+    assert store.sends.sent_since(NOW) == 3
+    assert store.sends.sent_since(NOW - 10) == 4
+
+
 def test_overdue(store: SqlStore) -> None:
     """A send that is overdue by more than the freshness is held with a reason; resuming starts it."""
     people(store, "a")

@@ -65,9 +65,12 @@ class Day:
     async def sent_since(self, moment: float) -> int:
         raise AssertionError("there is a count")
 
+    async def workers(self) -> int:
+        raise AssertionError("there is a count")
+
     def warm_up(self, relay: Relay) -> WarmUp:
-        ramps = {place(relay): Ramp(first=self.left, growth=1.0, since=date(2030, 1, 1))}
-        return WarmUp(ramps, self, self.sent_since, lambda: datetime(2030, 1, 2, 18, tzinfo=UTC).timestamp())
+        ramps = {place(relay): Ramp(first=self.left, growth=1.0, since=date(2030, 1, 1), connections=8)}
+        return WarmUp(ramps, self, self, lambda: datetime(2030, 1, 2, 18, tzinfo=UTC).timestamp())
 
 
 @asynccontextmanager

@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailer.delivery.warm_up import UNLIMITED, ceiling, day_began, day_ends
+from mailer.errors import StoreUnavailable
 from mailer.service.warm_up import Ramp, Rest, WarmUp
 
 SINCE = date(2030, 1, 7)
-RAMP = Ramp(first=100, growth=1.5, since=SINCE)
+CONNECTIONS = 4
+RAMP = Ramp(first=100, growth=1.5, since=SINCE, connections=CONNECTIONS)
 NOON = datetime(2030, 1, 7, 12, tzinfo=UTC).timestamp()
 DAY = 86400.0
 
@@ -44,6 +46,7 @@ class Counter:
 
     def __init__(self) -> None:
         self.now, self.sent, self.asked, self.is_gone = NOON, 0, 0, False
+        self.alive = 0
         self.used: dict[tuple[str, float], int] = {}
 
     async def take(self, name: str, day: float, ceiling: int, wanted: int) -> int | None:
@@ -63,8 +66,12 @@ class Counter:
         assert moment == day_began(self.now)
         return self.sent
 
+    async def workers(self) -> int:
+        return self.alive
+
     def worker(self) -> WarmUp:
-        return WarmUp({"relay": RAMP}, self, self.sent_since, lambda: self.now)
+        self.alive += 1
+        return WarmUp({"relay": RAMP}, self, self, lambda: self.now)
 
 
 async def send(worker: WarmUp, counter: Counter, wanted: int) -> int:
@@ -89,13 +96,40 @@ async def test_workers_share_a_day() -> None:
 
 
 async def test_count_is_lost() -> None:
-    """When the count is lost, it begins with what the ledger says was sent today."""
+    """When the count is lost, it begins with what the ledger says was sent today, and what may be under way."""
     counter = Counter()
     worker = counter.worker()
     assert await send(worker, counter, 50) == 50
     counter.used.clear()
-    assert await send(worker, counter, 1000) == pytest.approx(50, abs=3)
+    assert await send(worker, counter, 1000) == pytest.approx(50, abs=3 + CONNECTIONS)
     assert counter.asked == 2
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 30), st.booleans()), max_size=40))
+async def test_never_over_the_ceiling(moves: list[tuple[int, int, bool]]) -> None:
+    """Whoever sends how many in whichever order, and however often the count is lost once the first message of the day
+    has gone: no more than the day's ceiling go."""
+    counter = Counter()
+    workers = [counter.worker() for _ in range(3)]
+    for which, wanted, is_lost in moves:
+        await send(workers[which], counter, wanted)
+        if is_lost:
+            counter.used.clear()
+    for worker in workers:
+        await send(worker, counter, 1000)
+    assert counter.sent <= 100
+
+
+async def test_store_cannot_be_asked() -> None:
+    """While the ledger can't be asked for what was sent, the relay rests for a while."""
+
+    class Locked(Counter):
+        async def sent_since(self, moment: float) -> int:
+            raise StoreUnavailable("the database is locked")
+
+    rest = await Locked().worker().one("relay")
+    assert rest is not None
+    assert (rest.seconds < 60, rest.why) == (True, "the database is locked")
 
 
 async def test_nobody_can_count() -> None:
