@@ -2,9 +2,10 @@
 
 Values in, values out. Times are Unix seconds, rates messages per second. The policy:
 
-* *Throttle.* A 421 or 4.7.x halves the pace, from what it is now; not again within ``CALM`` seconds, since what was
-  already under way is answered in the same way. While messages are accepted it grows by what it was before, divided
-  over ``RECOVERY`` seconds; when it is back there, the throttle is gone.
+* *Throttle.* A 4.7.x, or a 421 that isn't about the relay (``GOODBYES``), halves the pace, from what it is now; not
+  again within ``CALM`` seconds, since what was already under way is answered in the same way. While messages are
+  accepted it grows by what it was before, divided over ``RECOVERY`` seconds; when it is back there, the throttle is
+  gone.
 * *Breaker.* A refusal that is our fault (5.7.x: policy, content, reputation, authentication) opens it: nothing more is
   begun for a pause that doubles each time. Then it is half-open: one message is let through. Accepted: closed, and the
   pace begins at a tenth. Refused: open again. Anything else proves nothing: the next one is let through.
@@ -14,6 +15,7 @@ Values in, values out. Times are Unix seconds, rates messages per second. The po
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -51,18 +53,53 @@ class Signal(StrEnum):
     """What an answer says about the destination."""
 
     ACCEPTED = "accepted"
-    SLOWER = "slower"  # 421, 4.7.x: slow down
+    SLOWER = "slower"  # 421, 4.7.x: slow down; see ``GOODBYES`` for which 421
     REFUSED = "refused"  # 5.7.x and kin: our fault
     NOTHING = "nothing"  # about the recipient, or about nobody
 
 
+GOODBYES: tuple[tuple[Signal, str, re.Pattern[str]], ...] = tuple(
+    (signal, example, re.compile(pattern, re.IGNORECASE))
+    for signal, example, pattern in (
+        # About the session, or the server that we talk to, whatever the status.
+        (
+            Signal.NOTHING,
+            "4.7.0 Error: too many errors",
+            r"too many (?:\w+ ){0,2}(?:errors|commands|connections|sessions)|concurren(?:cy|t connection)|"
+            r"(?:in|on|over|per) (?:this |one |a )?(?:smtp )?(?:connection|session)\b|connection rate",
+        ),
+        (
+            Signal.NOTHING,
+            "Service shutting down and closing transmission channel",
+            r"shut(?:ting)?[ -]?down|going down|restart|reconfiguration|maintenance|"
+            r"time[ -]?out|timed out|\bidle\b",
+        ),
+        # Policy: the destination's, which a relay that has a queue of its own hasn't asked.
+        (Signal.SLOWER, "4.7.28 Our system has detected an unusual rate of mail", r"^4\.7\.\d+"),
+        # The system, and the network, of whoever says it (RFC 3463 §3.4, §3.5).
+        (Signal.NOTHING, "4.3.2 System not accepting network messages", r"^4\.[34]\.\d+"),
+        (
+            Signal.NOTHING,
+            "Service not available, closing transmission channel",
+            r"service (?:\w+ ){0,2}(?:not available|unavailable)|\b(?:server|system)(?: is)?(?: too)? busy|overload",
+        ),
+        (Signal.SLOWER, "Too much mail for this domain, try again later", r""),
+    )
+)
+"""What a 421 says of the destination of the recipient to whom it was the answer: the first whose pattern is found in
+status and text. Sources: RFC 5321 §4.2.3, §3.8; what Postfix, Exim, Sendmail and KumoMTA say as relays."""
+
+
 def signal_of(reply: Reply, phase: Phase = "rcpt") -> Signal:
-    """What a reply says about the destination."""
+    """What a reply says about the destination. ``phase`` ``mail``: no recipient had been named."""
     if 200 <= reply.code < 300:
         return Signal.ACCEPTED
+    if phase in ("mail", "local"):
+        return Signal.NOTHING
     if reply.code == 421:
-        return Signal.SLOWER
-    if phase in ("mail", "local") or blame(reply, phase) is not Blame.US:
+        said = f"{reply.status} {reply.text}".lstrip()
+        return next(signal for signal, _, pattern in GOODBYES if pattern.search(said))
+    if blame(reply, phase) is not Blame.US:
         return Signal.NOTHING
     return Signal.REFUSED if is_permanent(reply) else Signal.SLOWER
 

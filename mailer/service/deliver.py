@@ -283,7 +283,7 @@ class Deliverer:
         try:
             refused = await connection.offer(flight.assemble(claim))
         except SessionEnded as error:
-            flight.heard(error.reply)
+            flight.heard(error.reply, error.phase)
             return self._later(claim, Reply(0, "", str(error)))
         except RelayError as error:
             return self._later(claim, Reply(0, "", str(error)))

@@ -13,6 +13,7 @@ from math import inf
 from types import MappingProxyType
 from typing import Literal, Protocol
 
+from mailer.delivery.blame import Phase
 from mailer.errors import RelayError
 from mailer.model.compiled import CompiledIssue
 from mailer.model.ledger import (
@@ -348,12 +349,13 @@ class Refused:
 
 
 class SessionEnded(RelayError):
-    """The relay closed the session with 421, which is ``reply``. It blames nobody, and asks for less."""
+    """The relay closed the session with 421, which is ``reply``. It blames nobody. ``phase``: the command that it
+    answered; ``mail`` where no recipient had been named, or it answered none."""
 
-    def __init__(self, reply: Reply, where: str) -> None:
+    def __init__(self, reply: Reply, where: str, phase: Phase = "mail") -> None:
         said = f"421 {reply.status} {reply.text}".replace("  ", " ")
         super().__init__(f"the relay closes the session: {said}", where=where)
-        self.reply = reply
+        self.reply, self.phase = reply, phase
 
 
 class DotNotSent(RelayError):

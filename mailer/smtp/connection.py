@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal
 
+from mailer.delivery.blame import Phase
+from mailer.delivery.condition import Signal, signal_of
 from mailer.errors import RelayError
 from mailer.model.ledger import Reply
-from mailer.service.ports import DotNotSent, Refused
+from mailer.service.ports import DotNotSent, Refused, SessionEnded
 from mailer.smtp.session import NoAnswer, Session
 from mailer.wire.envelope import Envelope
 from mailer.wire.replies import ProtocolError
@@ -28,6 +30,10 @@ NO_SMTPUTF8 = Reply(
     "5.6.7",
     "the address has letters that only an internationalised relay can carry, and this one offers no SMTPUTF8",
 )
+
+
+_PHASES: Mapping[str, Phase] = {"RCPT": "rcpt", "DATA": "data"}
+"""Commands that come after a recipient was named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,15 @@ class SmtpConnection:
         """Whether another transaction may begin."""
         return self._phase in (_Phase.READY, _Phase.STALE) and self._session.quiet
 
+    @property
+    def turned_away(self) -> RelayError | None:
+        """Why the relay closed the session in the middle of its first message, for a reason of its own: that is as if
+        it hadn't let us in. None: it didn't. A session that ends after some messages is only replaced."""
+        why = self._session.broken
+        if self.offered > 1 or not isinstance(why, SessionEnded):
+            return None
+        return why if signal_of(why.reply, why.phase) is Signal.NOTHING else None
+
     def lend(self, until: float, offers: int) -> None:
         """Says how long, by the loop's clock, and up to how many transactions in all ``again`` may allow another."""
         self._lent_until, self._lent_offers = until, offers
@@ -113,6 +128,8 @@ class SmtpConnection:
             reply = await self._session.reply(self._timeouts.dot, "the final dot")
             if reply.code < 400 and not 200 <= reply.code < 300:
                 raise self._confused("the final dot", reply)
+            if reply.code == 421:
+                self._session.ended(reply, "dot")
         except BaseException:
             self.drop()
             raise
@@ -215,7 +232,7 @@ class SmtpConnection:
         """A reply to a command; 421 raises."""
         reply = await self._session.reply(timeout, command)
         if reply.code == 421:
-            raise self._session.broken or RelayError("the relay closes the session", where=self.where)
+            raise self._session.ended(reply, _PHASES.get(command, "mail"))
         if 300 <= reply.code < 400 and command != "DATA":
             raise self._confused(command, reply)
         return reply

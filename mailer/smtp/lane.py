@@ -65,13 +65,16 @@ class Lane:
         return self.open > self.connecting or (now >= self.retry_at and not (self.pause and self.connecting))
 
     def failed(self, error: MailerError, begun: float, now: float) -> None:
-        """A connection that was begun at ``begun`` couldn't be made. Those begun together are one failure."""
+        """A connection that was begun at ``begun`` couldn't be made, or carried nothing. Those begun together are one
+        failure."""
         self.error = error
         if begun >= self.retry_at:
             self.pause = min(max(self.pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
             self.retry_at = now + self.pause
 
-    def succeeded(self) -> None:
-        """A connection was made."""
-        self.pause = 0.0
-        self.error = None
+    def carried(self, begun: float, *, is_new: bool) -> None:
+        """A connection that was lent at ``begun`` has carried messages. If they were its first, and nothing has failed
+        since, the relay works again."""
+        if is_new and begun >= self.retry_at:
+            self.pause = 0.0
+            self.error = None

@@ -5,9 +5,9 @@ priority messages are divided by ``weight``: each has its turn (start-time fair 
 connection is passed over. So is one with a ``rate`` until its next message may go: nobody waits for it while another
 is free. Its connections are lent for one message at a time, others for ``HOLD`` seconds.
 
-``allow`` says how many connections of the relay's number are this worker's. When no new
-connection to a relay can be made it is left alone for a pause that grows from one second to a minute; connections to it
-that are still open go on being used. Whoever waits for a place is served in order of arrival.
+``allow`` says how many connections of the relay's number are this worker's. When no new connection to a relay can be
+made, or it closes one before it has carried a message, no other is tried for a pause that grows from one second to a
+minute; connections to it that are still open go on being used. Whoever waits for a place is served in order of arrival.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class RelayPool:
     async def connection(self) -> AsyncIterator[SmtpConnection]:
         """Lends a connection; see the port. Raises ``RelayError`` when no relay can be reached right now."""
         lane, connection = await self._borrow()
-        offered = connection.offered
-        connection.lend(_now() + (0.0 if lane.is_paced else HOLD), lane.relay.messages_per_connection)
+        offered, begun = connection.offered, _now()
+        connection.lend(begun + (0.0 if lane.is_paced else HOLD), lane.relay.messages_per_connection)
         try:
             yield connection
         except BaseException:
@@ -98,6 +98,10 @@ class RelayPool:
         finally:
             if connection.offered == offered:
                 self._unused(lane)
+            elif connection.usable:
+                lane.carried(begun, is_new=not offered)
+            elif (why := connection.turned_away) is not None:
+                lane.failed(why, begun, _now())
             self._take_back(lane, connection)
 
     async def reach(self) -> None:
@@ -168,7 +172,6 @@ class RelayPool:
                 raise
             else:
                 lane.connecting -= 1
-                lane.succeeded()
                 self._serve()
                 return lane, made
             self._serve()

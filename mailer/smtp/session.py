@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from mailer.delivery.blame import Phase
 from mailer.errors import RelayError
 from mailer.model.ledger import Reply
 from mailer.service.ports import SessionEnded
@@ -78,6 +79,11 @@ class Session(asyncio.Protocol):
     def quiet(self) -> bool:
         """Whether it lives and all that was asked has been answered."""
         return self.broken is None and not self._transport.is_closing() and not self._expected and not self._replies
+
+    def ended(self, reply: Reply, phase: Phase) -> SessionEnded:
+        """Why it has ended: with this 421, which answered the command of a phase."""
+        self.broken = SessionEnded(reply, self._where, phase)
+        return self.broken
 
     def abort(self, reason: str) -> None:
         """Closes it at once; what is still unsent is thrown away."""

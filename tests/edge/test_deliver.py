@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -139,7 +139,7 @@ async def test_one_goes_wrong(bench: Bench, fault: Fault, state: RecipientState,
     bench.server.faults.append(fault)
     async with bench.deliverer() as deliverer:
         await deliverer.deliver(bench.send.id, 1, 10)
-        await becomes(lambda: bench.states() == {"sent": 9, state.value: 1})  # 421: the others go at half the pace
+        await becomes(lambda: bench.states() == {"sent": 9, state.value: 1})
     row = next(row for row in bench.rows() if row.email == "r3@example.com")
     assert (row.state, row.code) == (state, code)
 
@@ -400,6 +400,28 @@ async def test_relay_that_always_breaks_off(bench: Bench) -> None:
     row = next(row for row in bench.rows() if row.email == "r3@example.com")
     assert (row.state, row.attempts) == (RecipientState.DEFERRED, 1)
     assert bench.store.ledger.expire(time.time() + 100, 50.0) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "slowed"),
+    [
+        (Fault("rcpt", "421 4.7.0 too much, later", to="r3@", drop=True), {"example.com"}),
+        (Fault("dot", "421 4.7.0 too much, later", to="r3@", drop=True), {"example.com"}),
+        (Fault("rcpt", "421 4.3.2 shutting down", to="r3@", drop=True), set()),
+        (Fault("mail", "421 4.7.0 too many messages", times=1, drop=True), set()),
+    ],
+    ids=["rcpt", "dot", "of itself", "before a recipient was named"],
+)
+async def test_whom_421_slows(bench: Bench, fault: Fault, slowed: set[str]) -> None:
+    """421 slows the destination down for whose recipient it was said, unless the relay says it of itself; either way
+    one is tried again later and the others get their mail."""
+    bench.server.faults.append(replace(fault))  # it is used up
+    async with bench.deliverer() as deliverer:
+        delivery = asyncio.create_task(deliverer.deliver(bench.send.id, 1, 10))
+        await becomes(lambda: "deferred" in bench.states())
+        assert deliverer._destinations.conditions.keys() == slowed
+        await becomes(lambda: bench.states() == {"sent": 9, "deferred": 1})
+        delivery.cancel()
 
 
 async def test_heart_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from mailer.errors import RelayError
 from mailer.model.ledger import Reply
 from mailer.model.settings import Relay
-from mailer.service.ports import DotNotSent, Refused
+from mailer.service.ports import DotNotSent, Refused, SessionEnded
 from mailer.smtp.connect import connect
 from mailer.smtp.connection import NO_SMTPUTF8, SmtpConnection, Timeouts
 from mailer.wire.envelope import Envelope
@@ -291,6 +291,38 @@ async def test_421_before_the_dot(pipelining: bool) -> None:
         with pytest.raises(DotNotSent, match="421"):
             await connection.dot()
         assert server.accepted == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "phase", "is_turned_away"),
+    [
+        (Fault("mail", "421 4.7.0 later", drop=True), "mail", True),
+        (Fault("rcpt", "421 4.7.0 later", drop=True), "rcpt", False),
+        (Fault("rcpt", "421 4.3.2 closing", drop=True), "rcpt", True),
+        (Fault("data", "421 4.3.2 closing", drop=True), "data", True),
+        (Fault("dot", "421 4.7.0 later", drop=True), "dot", False),
+        (Fault("dot", "421 4.3.2 closing", drop=True), "dot", True),
+    ],
+    ids=lambda value: f"{value.phase} {value.reply}" if isinstance(value, Fault) else "",
+)
+async def test_whose_421(pipelining: bool, fault: Fault, phase: str, is_turned_away: bool) -> None:
+    """What 421 was the answer to is kept; one for the relay's own reason is held against the relay only while the
+    session has carried nothing."""
+    for carried in (0, 1):
+        async with SmtpServer(pipelining=pipelining) as server, session(server) as connection:
+            for _ in range(carried):
+                assert await connection.offer(envelope()) is None
+                await connection.dot()
+            server.faults.append(fault)
+            if phase == "dot":
+                assert await connection.offer(envelope()) is None
+                assert (await connection.dot()).code == 421
+            else:
+                with pytest.raises(SessionEnded) as ended:
+                    await connection.offer(envelope())
+                assert ended.value.phase == phase
+            assert not connection.usable
+            assert (connection.turned_away is not None) == (is_turned_away and not carried)
 
 
 DOTS = [

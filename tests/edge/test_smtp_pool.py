@@ -11,6 +11,7 @@ import pytest
 
 from mailer.errors import RelayError
 from mailer.model.settings import Relay
+from mailer.service.ports import SessionEnded
 from mailer.smtp import lane
 from mailer.smtp.connection import SmtpConnection, Timeouts
 from mailer.smtp.pool import RelayPool
@@ -276,6 +277,50 @@ async def test_failed_relay_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
         assert server.connections <= 5
 
 
+async def test_relay_that_lets_in_and_shows_out() -> None:
+    """A relay that takes connections, and says 421 to the first message of each, is left alone for pauses that grow."""
+    fault = Fault("mail", "421 4.3.2 not now", drop=True)
+    async with SmtpServer([fault]) as server, pooled(relay(server, connections=4)) as pool:
+        with pytest.raises(SessionEnded):
+            async with pool.connection() as connection:
+                await deliver(connection)
+        for _ in range(3):
+            with pytest.raises(RelayError, match=r"421 4\.3\.2 not now"):
+                async with pool.connection():
+                    raise AssertionError("the relay is left alone")
+        (one,) = pool._lanes
+        assert (one.pause, server.connections) == (1, 1)
+        one.retry_at = 0.0
+        with pytest.raises(SessionEnded):
+            async with pool.connection() as connection:
+                await deliver(connection)
+        assert (one.pause, server.connections) == (2, 2)
+        one.retry_at = 0.0
+        server.faults.clear()
+        async with pool.connection() as connection:
+            await deliver(connection)
+        assert one.pause == 0
+
+
+@pytest.mark.parametrize(
+    ("carried", "said"),
+    [(1, "421 too many messages in this connection"), (0, "421 4.7.0 too much mail for example.org, try again later")],
+    ids=["session used up", "destination"],
+)
+async def test_421_that_is_not_held_against_the_relay(carried: int, said: str) -> None:
+    """A session that ends after some messages, or for its recipient's destination, is replaced at once."""
+    async with SmtpServer() as server, pooled(relay(server, connections=1)) as pool:
+        async with pool.connection() as connection:
+            for _ in range(carried):
+                await deliver(connection)
+            server.faults.append(Fault("rcpt", said, times=1, drop=True))
+            with pytest.raises(SessionEnded):
+                await deliver(connection)
+        async with pool.connection() as connection:
+            await deliver(connection)
+        assert server.connections == 2
+
+
 def test_pause_grows() -> None:
     """The pause doubles from one second to a minute, once for attempts that began together, and success ends it."""
     one = lane.Lane(Relay(host="localhost", security="none"))
@@ -290,7 +335,7 @@ def test_pause_grows() -> None:
         now = one.retry_at
         assert one.may_open(now)
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
-    one.succeeded()
+    one.carried(now, is_new=True)
     one.failed(error, now, now)
     assert one.retry_at - now == 1
 
@@ -304,7 +349,7 @@ def test_one_trial_after_a_failure() -> None:
     one.open = one.connecting = 1
     assert not one.may_open(1.0)
     assert not one.ready(1.0)
-    one.succeeded()
+    one.carried(1.0, is_new=True)
     one.connecting = 0
     assert one.may_open(1.0)
     assert one.ready(1.0)
@@ -345,6 +390,26 @@ async def test_relay_that_allows_fewer_connections() -> None:
 
         await asyncio.gather(*(one() for _ in range(30)))
         assert server.accepted == 30
+
+
+async def test_full_relay_is_not_pestered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay that takes no further connection isn't asked more often because those that it took go on carrying."""
+    monkeypatch.setattr(lane, "FIRST_PAUSE", 100.0)
+    monkeypatch.setattr(lane, "LONGEST_PAUSE", 1000.0)
+    async with SmtpServer(max_connections=1) as server, pooled(relay(server, connections=4)) as pool:
+        (one,) = pool._lanes
+
+        async def send() -> None:
+            async with pool.connection() as connection:
+                await deliver(connection)
+
+        for failures in (1, 2, 3):
+            one.retry_at = 0.0
+            await asyncio.gather(*(send() for _ in range(4)))
+            await until(lambda: not one.connecting)
+            assert one.pause == 100 * 2 ** (failures - 1)
+        assert server.accepted == 12
+        assert server.connections == 1 + 3 + 1 + 1  # three at once before anything was known, then one at a time
 
 
 async def test_lent_connection_outlives_close() -> None:

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailer.delivery.blame import Phase
 from mailer.delivery.condition import (
     CALM,
     FADED,
     FIRST_PAUSE,
+    GOODBYES,
     LONGEST_PAUSE,
     NORMAL,
     RECOVERY,
@@ -37,7 +39,16 @@ SLOWER, ACCEPTED, REFUSED = Heard(slower=True), Heard(accepted=True), Heard(refu
     [
         (Reply(250, "2.0.0", "ok"), Signal.ACCEPTED),
         (Reply(421, "4.7.0", "try again later"), Signal.SLOWER),
+        (Reply(421, "4.7.0", "Try again later, closing connection"), Signal.SLOWER),
         (Reply(421, "", "bye"), Signal.SLOWER),
+        (Reply(421, "", "Too many messages for example.org, slow down"), Signal.SLOWER),
+        (Reply(421, "4.7.0", "mx Error: too many errors"), Signal.NOTHING),
+        (Reply(421, "", "too many messages in this connection"), Signal.NOTHING),
+        (Reply(421, "4.4.5", "Too many concurrent connections"), Signal.NOTHING),
+        (Reply(421, "", "relay.example: SMTP command timeout - closing connection"), Signal.NOTHING),
+        (Reply(421, "4.3.2", "Service shutting down"), Signal.NOTHING),
+        (Reply(421, "4.3.0", "Temporary system problem"), Signal.NOTHING),
+        (Reply(421, "", "mx.example Service not available, closing transmission channel"), Signal.NOTHING),
         (Reply(451, "4.7.28", "unusual rate"), Signal.SLOWER),
         (Reply(450, "4.7.1", "Greylisted"), Signal.NOTHING),
         (Reply(452, "4.2.2", "mailbox full"), Signal.NOTHING),
@@ -48,14 +59,29 @@ SLOWER, ACCEPTED, REFUSED = Heard(slower=True), Heard(accepted=True), Heard(refu
     ],
 )
 def test_signals(reply: Reply, signal: Signal) -> None:
-    """421 and 4.7.x slow down, refusals for our fault break, what is about the recipient is nobody else's business."""
+    """421 and 4.7.x slow down, refusals for our fault break, what is about the recipient is nobody else's business; nor
+    is what the relay says of itself."""
     assert signal_of(reply) is signal
 
 
+@pytest.mark.parametrize("number", range(len(GOODBYES)))
+def test_each_goodbye(number: int) -> None:
+    """Each rule about 421 decides its own example, and none before it does."""
+    _, example, _ = GOODBYES[number]
+    assert next(at for at, (_, _, pattern) in enumerate(GOODBYES) if pattern.search(example)) == number
+
+
 @pytest.mark.parametrize("phase", ["mail", "local"])
-def test_sender_and_message(phase: str) -> None:
-    """A refused sender, or a message we couldn't send, says nothing about the destination."""
-    assert signal_of(Reply(550, "5.7.1", "no"), phase) is Signal.NOTHING  # type: ignore[arg-type]
+def test_sender_and_message(phase: Phase) -> None:
+    """Before a recipient was named nothing is said about a destination, nor by a message that we couldn't send."""
+    assert signal_of(Reply(550, "5.7.1", "no"), phase) is Signal.NOTHING
+    assert signal_of(Reply(421, "4.7.0", "try again later"), phase) is Signal.NOTHING
+
+
+@pytest.mark.parametrize("phase", ["rcpt", "data", "dot"])
+def test_recipient_was_named(phase: Phase) -> None:
+    """421 after a recipient was named slows its destination down."""
+    assert signal_of(Reply(421, "4.7.0", "try again later"), phase) is Signal.SLOWER
 
 
 def test_halved() -> None:
