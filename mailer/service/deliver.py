@@ -294,6 +294,7 @@ class Deliverer:
             return await self._refused(claim, refused)
         if not await self._granted(flight.key):
             connection.drop()
+            await self._give_back_stopped(claim.send)
             return None
         flight.dot_out = True
         try:
@@ -321,6 +322,12 @@ class Deliverer:
                 self._asking -= 1
             if abs(self._chance.now() - asked_at) < LEASE / 2:
                 return True
+
+    async def _give_back_stopped(self, send: SendId) -> None:
+        """A dot was refused. If that is so because the send was paused or cancelled, the bodies of all that still waits
+        would go out in vain."""
+        if (await self._db(lambda: self._store.sends.get(send))).state is not SendState.RUNNING:
+            self._give_back(self._destinations.take_out_all(lambda flight: flight.claim.send == send))
 
     async def _refused(self, claim: Recipient, refused: Refused) -> Outcome | None:
         event = event_of(refused.reply)

@@ -124,9 +124,9 @@ class Destinations(Generic[T]):
         """Whether any may go now. While none may, more can be claimed: of others, see ``room``."""
         return self._lines.has_next
 
-    def take_out_all(self) -> list[T]:
-        """All that waits."""
-        out = self._lines.take_out_all()
+    def take_out_all(self, unwanted: Callable[[T], bool] | None = None) -> list[T]:
+        """All that waits, or what of it is unwanted."""
+        out = self._lines.take_out_all(unwanted)
         self._wake_issuers()
         return out
 

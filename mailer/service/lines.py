@@ -145,19 +145,17 @@ class Lines(Generic[T]):
         line = self._lines.get(name)
         if line is None:
             return []
-        out = [line.items.pop() for _ in range(len(line.items) - keep)]
-        self.waiting -= len(out)
-        if not line.items:
-            if line.queued:  # else ``has_next`` would promise what ``next`` can't keep
-                line.queued = False
-                self._turns.remove(name)
-            if not line.busy:
-                self._drop(name)
-        return out
+        return self._taken_out(name, line, [line.items.pop() for _ in range(len(line.items) - keep)])
 
-    def take_out_all(self) -> list[T]:
-        """All that waits."""
-        return [item for name in list(self._lines) for item in self.take_out(name)]
+    def take_out_all(self, unwanted: Callable[[T], bool] | None = None) -> list[T]:
+        """All that waits, or what of it is unwanted."""
+        out = []
+        for name, line in list(self._lines.items()):
+            found = [item for item in line.items if unwanted is None or unwanted(item)]
+            if found:
+                line.items = deque(item for item in line.items if unwanted is not None and not unwanted(item))
+                out += self._taken_out(name, line, found)
+        return out
 
     def look_around(self) -> list[T]:
         """To be called about once a second: who is slow, and whose turn may have come. Gives what waited in lines that
@@ -254,6 +252,16 @@ class Lines(Generic[T]):
 
     def _is_slow(self, line: _Line[T]) -> bool:
         return line.busy > 0 and self._clock() - line.since / line.busy > self._quick_enough
+
+    def _taken_out(self, name: str, line: _Line[T], items: list[T]) -> list[T]:
+        self.waiting -= len(items)
+        if not line.items:
+            if line.queued:  # else ``has_next`` would promise what ``next`` can't keep
+                line.queued = False
+                self._turns.remove(name)
+            if not line.busy:
+                self._drop(name)
+        return items
 
     def _queue(self, name: str, line: _Line[T]) -> None:
         if not line.queued:

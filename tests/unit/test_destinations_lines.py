@@ -261,6 +261,15 @@ def test_taken_out(clock: Clock) -> None:
     assert not lines.has_next
 
 
+def test_unwanted_taken_out(clock: Clock) -> None:
+    """What is unwanted can be taken out, wherever it waits; the rest keeps its order."""
+    lines = filled(clock, size=40, a=4, b=1, c=2)
+    assert sorted(lines.take_out_all(lambda item: item in ("a0", "a2", "b0"))) == ["a0", "a2", "b0"]
+    assert lines.waiting == 4
+    assert [found[1] for _ in range(4) if (found := lines.next())] == ["a1", "c0", "a3", "c1"]
+    assert lines.next() is None
+
+
 def test_no_empty_promise(clock: Clock) -> None:
     """What was taken out is promised to nobody: whoever asks as long as there is a next one would never end."""
     lines = filled(clock, a=2, b=1)
