@@ -7,10 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from tests.servers.publisher import SAMPLE, Publisher
+from tests.servers.smtp_process import SmtpProcess
 from tests.servers.waiting import until
 
 pytest_plugins = ("tests.servers.postgres", "tests.servers.publisher")
@@ -94,6 +96,27 @@ def test_421(publish: Publish, sqlite_url: str) -> None:
         publisher.wait_finished(send)
     assert publisher.judge(send) == {"sent": 200}
     assert publisher.json("suppressions", "list") == []
+
+
+def test_two_relays(publish: Publish, sqlite_url: str, tmp_path: Path) -> None:
+    """Of two relays the slow one keeps its rate over two workers, and the other takes what it may not have."""
+    other = SmtpProcess(tmp_path / "other.jsonl")
+    try:
+        more = f'[[relays]]\nhost = "127.0.0.1"\nport = {other.port}\nsecurity = "none"\nconnections = 4\n'
+        publisher = publish(sqlite_url, more=more)
+        change(publisher.home, "connections = 4\n[delivery]", 'connections = 8\nrate = "2/m"\n[delivery]')
+        publisher.subscribe(187)
+        with publisher.worker(2):
+            send = publisher.json("send", str(SAMPLE), "--yes")["send"]
+            publisher.wait_finished(send)
+        slow, quick = publisher.accepted(), other.accepted()
+    finally:
+        other.stop()
+    assert len({entry["recipient"] for entry in (*slow, *quick)}) == len(slow) + len(quick) == 200
+    assert len(slow) >= 1
+    times = sorted(entry["time"] for entry in slow)
+    for first, second in pairwise(times):
+        assert second - first > 20.0
 
 
 def test_warm_up(publish: Publish, sqlite_url: str) -> None:
