@@ -8,7 +8,8 @@ value it was made from, so that none is lost and no two workers raise a pace twi
 
 *Connections* are granted to workers, a number each: an equal part to each that wants some, and one to each other where
 there are plenty, as far as there are any left. What a worker has open counts as granted until it is closed, so that the
-limit isn't exceeded while parts change. The grants of a worker that says nothing for ``LEASE`` seconds are free again.
+limit isn't exceeded while parts change. The grants of a worker that leaves are free again, and those of one that says
+nothing for ``LEASE`` seconds.
 """
 
 from __future__ import annotations
@@ -86,12 +87,15 @@ class SharedDestinations:
         self._client, self._url, self._away = client, url, False
         self._commands: Any = client  # redis-py's types don't know which client waits
         self._worker = secrets.token_hex(8)
+        self._granted: set[str] = set()
         self._exchange = client.register_script(_EXCHANGE)
         self._change = client.register_script(_CHANGE)
 
     async def exchange(self, demands: Sequence[Demand]) -> Shared | None:
         """Says what this worker uses and wants, and gives what all know; None while Redis can't be reached."""
-        keys = [_GENERATION, _WORKERS, _CONDITIONS, *(f"mailer:connections:{demand.name}" for demand in demands)]
+        granted = [f"mailer:connections:{demand.name}" for demand in demands]
+        self._granted.update(granted)
+        keys = [_GENERATION, _WORKERS, _CONDITIONS, *granted]
         wants = [number for one in demands for number in (one.limit, one.using, int(one.wanted))]
         try:
             answer = await self._exchange(keys=keys, args=[self._worker, LEASE, secrets.token_hex(8), *wants])
@@ -140,7 +144,14 @@ class SharedDestinations:
         return _conditions([_text(item) for pair in flat.items() for item in pair])
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Leaves what it had to the others, and closes the connections. To be called when nothing of it is open."""
+        try:
+            for key in self._granted:
+                await self._commands.hdel(key, self._worker)
+            if self._granted:
+                await self._commands.zrem(_WORKERS, self._worker)
+        except Failure as error:
+            log.debug("the others wait %.0f s for this worker's connections: %s", LEASE, error)
         await self._client.aclose(close_connection_pool=True)
 
     def _gone(self, error: BaseException) -> None:

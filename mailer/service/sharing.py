@@ -40,7 +40,8 @@ class Sharing(Protocol):
     async def change(self, name: str, old: Condition | None, new: Condition | None) -> bool:
         """Replaces a destination's condition if it is still ``old`` (None: nothing is known). False: it isn't."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """The worker leaves: what it was granted is free at once. Nothing of it may be open any more."""
 
 
 class SharedConnections(Protocol):

@@ -54,6 +54,16 @@ async def test_workers_are_counted(workers: list[Sharing]) -> None:
     assert shared.workers == 3
 
 
+async def test_worker_that_leaves(workers: list[Sharing]) -> None:
+    """What a worker had is free at once when it leaves: the one that is started in its place needn't wait."""
+    demand = Demand("relay", 4, using=4, wanted=True)
+    assert (await told(workers[0], demand)).connections == {"relay": 4}
+    assert (await told(workers[1], Demand("relay", 4, using=0, wanted=True))).connections == {"relay": 0}
+    await workers[0].close()
+    shared = await told(workers[1], Demand("relay", 4, using=0, wanted=True))
+    assert (shared.connections, shared.workers) == ({"relay": 4}, 1)
+
+
 async def test_conditions_are_shared(workers: list[Sharing]) -> None:
     """A condition that one worker sets is what all see, to the last digit."""
     assert await workers[0].change("a.example", None, SLOW)

@@ -66,4 +66,6 @@ class MemorySharing:
         return True
 
     async def close(self) -> None:
-        return
+        self._memory.workers.discard(self)
+        for held in self._memory.held.values():
+            held.pop(self, None)
