@@ -181,6 +181,8 @@ class Destinations(Generic[T]):
         else:
             self._grant(shared)
             await self._merge(shared, was_alone)
+        if self._relays is not None:
+            self._lines.size = self._relays.usable() or self._size
         self._restrict()
         self._give_back(self._lines.look_around())
         self._wake_issuers()
@@ -305,8 +307,6 @@ class Destinations(Generic[T]):
         self._granted = shared.connections
         if self._relays is not None:
             self._relays.allow(shared.connections)
-            granted = sum(shared.connections.get(demand.name, 0) for demand in self._relays.demands())
-            self._lines.size = granted or self._size
 
     def _go_on_alone(self) -> None:
         """Trouble was acted upon when it was heard; what is left is success."""

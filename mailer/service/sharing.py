@@ -51,6 +51,9 @@ class SharedConnections(Protocol):
     def allow(self, connections: Mapping[str, int]) -> None:
         """How many this worker may have from now on, by the demand's name."""
 
+    def usable(self) -> int:
+        """How many of them could be lent now: those of relays that are only there for others' failure don't count."""
+
 
 class Alone:
     """``Sharing`` and ``Pace`` of a process that has nobody to share with."""

@@ -129,6 +129,10 @@ class RelayPool:
                 self._discard(lane, lane.idle.pop(0)[0])
         self._serve()
 
+    def usable(self) -> int:
+        """How many connections this worker could have now, to the relays of the priority that is in use."""
+        return sum(lane.allowed for lane in self._reachable())
+
     def rest(self, where: str, seconds: float, why: str) -> None:
         """Doesn't use a relay for so long; ``where`` as in ``Connection.where``."""
         for lane in self._lanes:

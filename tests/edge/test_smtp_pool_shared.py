@@ -140,6 +140,21 @@ async def test_rest() -> None:
         assert server.accepted == 2
 
 
+async def test_usable() -> None:
+    """Connections of a relay that is only there for another's failure count while it is used, and as they are
+    allowed."""
+    async with SmtpServer() as one, SmtpServer() as two:
+        first, backup = relay(one, "one", connections=4), relay(two, "two", connections=6, priority=1)
+        async with pooled(first, backup) as pool:
+            assert pool.usable() == 4
+            pool.rest(place(first), 60, "a rest")
+            assert pool.usable() == 6
+            pool.allow({place(first): 4, place(backup): 2})
+            assert pool.usable() == 2
+            pool.rest(place(backup), 60, "a rest")
+            assert pool.usable() == 0
+
+
 async def test_backup_while_resting() -> None:
     """While a relay rests, the one of the next priority is used."""
     async with SmtpServer() as one, SmtpServer() as two:

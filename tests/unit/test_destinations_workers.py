@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mailer.delivery.condition import CALM, FIRST_PAUSE, RECOVERY, TRIAL, Signal
 from mailer.service.destinations import AHEAD, SURELY, Destinations, Limit
 from mailer.service.reconcile import EVERY
+from mailer.service.sharing import Demand
 from tests.servers.sharing import MemorySharing, SharedMemory
 
 
@@ -77,6 +78,35 @@ async def test_no_limit(world: World) -> None:
     assert len(await begun(worker)) == 6  # it hasn't shown to be quick
     assert worker.room() == {}
     assert world.asked == []
+
+
+class Relays:
+    """Relays of which ``count`` connections can be used, whatever is configured."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def demands(self) -> list[Demand]:
+        return [Demand("relay", 8, 0, True)]
+
+    def allow(self, connections: Mapping[str, int]) -> None:
+        assert connections["relay"]
+
+    def usable(self) -> int:
+        return self.count
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_parts_of_what_can_be_used(world: World, is_gone: bool) -> None:
+    """A destination's part is one of the connections that can be used just now, with Redis and without."""
+    world.memory.is_gone = is_gone
+    sharing = MemorySharing(world.memory)
+    worker: Destinations[str] = Destinations({}, sharing, world, size=8, clock=world.clock, relays=Relays(4))
+    worker.attach(lambda: None, lambda items: None)
+    await tick(world, worker)
+    for _ in range(20):
+        worker.put("tarpit.example", "x")
+    assert len(await begun(worker)) == 3
 
 
 async def test_configured_rate(world: World) -> None:
