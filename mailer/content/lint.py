@@ -17,11 +17,8 @@ SUBJECT_SHORT, SUBJECT_LONG = 78, 150
 NEEDS_ALT = ("image", "chart")
 """Blocks that draw a picture."""
 
-LATER = ("links.web_version", "links.share")
+LATER = ("links.web_version",)
 """Links to pages that aren't served yet."""
-
-SHARES = "share"
-"""The block that draws ``links.share``."""
 
 _TAG = re.compile(r"</?[a-zA-Z][a-zA-Z0-9]*(?:\s[^<>]*)?/?>")
 # Where an expression stood is a letter to Markdown, and between a letter and a quotation mark ** opens no emphasis.
@@ -88,7 +85,7 @@ def _prose(prose: Prose) -> Iterator[Finding]:
 
 def _later(document: Document) -> Iterator[Finding]:
     """Each link to a page that isn't there yet, once, where it is used first."""
-    used = [("links.share", block.line) for block in _blocks(document.nodes) if block.name == SHARES]
+    used: list[tuple[str, int]] = []
     for entry in document.tokens.values():
         expression = entry.condition if isinstance(entry, Control) else entry
         used += [(name, entry.line) for name in expression.names] if expression else []
