@@ -1,4 +1,4 @@
-"""What ``/metrics`` says of sends, workers and suppressions.
+"""What ``/metrics`` says of sends, workers, suppressions, and of what came back.
 
 Counting a send's states means going through its ledger, a million rows perhaps. A send that is at rest is therefore
 counted seldom; of one that runs, ``mailer.web.metrics`` bounds the share of time that counting takes.
@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from mailer.errors import StoreError
 from mailer.model.ledger import RecipientState, Send, SendKind, SendState, Status
@@ -96,6 +96,18 @@ class StoreFigures:
         )
         yield gauge("mailer_workers", "Workers that are alive.", (), {(): alive})
         yield gauge("mailer_suppressions", "Suppressed addresses by reason.", ("reason",), self._suppressions())
+        came_back = CounterMetricFamily(
+            "mailer_events",
+            "What came back and was acted on. Provider 'relay': refusals in the SMTP session; 'mail': bounce mails.",
+            labels=("provider", "type", "reason"),
+        )
+        for labels, total in sorted(self._store.events.totals().items()):
+            came_back.add_metric(labels, total)
+        yield came_back
+        waiting, since = self._store.events.backlog()
+        yield gauge("mailer_events_waiting", "Events that are stored and not acted on yet.", (), {(): waiting})
+        age = 0.0 if since is None else max(0.0, now - since)
+        yield gauge("mailer_events_age_seconds", "For how long the oldest of them has been waiting.", (), {(): age})
 
     def _status(self, send: Send, now: float) -> Status:
         """A send's figures: kept for a while when it is at rest."""

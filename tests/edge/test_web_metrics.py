@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from mailer.bounces.event import Event, EventType, Reason
 from mailer.model.ledger import Outcome, RecipientState, Reply, Send, SendKind, WorkerId
+from mailer.service.events import act_on_events
+from mailer.service.inbox import NewEvent
 from mailer.service.ports import Addressee, Incoming, NewSend
 from mailer.store.store import SqlStore, open_store
 from mailer.web import figures, metrics
@@ -173,6 +176,24 @@ def test_reasons(store: SqlStore) -> None:
         "bounced": 1,
         "by hand": 1,
         "other": 2,
+    }
+
+
+def test_what_came_back(store: SqlStore) -> None:
+    """Events are counted by provider, type and reason once they are acted on; until then they wait."""
+    bounced = Event(EventType.BOUNCED, "p0@example.com", permanent=True, reason=Reason.INVALID, event_id="1")
+    store.events.add("postmark", [NewEvent(bounced), NewEvent(Event(EventType.DELIVERED, "p1@example.com"))], NOW)
+
+    def found() -> dict[Sample, float]:
+        return {key: value for key, value in said(StoreFigures(store, lambda: NOW + 9)).items() if "_events" in key[0]}
+
+    assert found() == {sample("mailer_events_waiting"): 2, sample("mailer_events_age_seconds"): 9}
+    act_on_events(store.events, b"secret", 3, NOW)
+    assert found() == {
+        sample("mailer_events_total", provider="postmark", type="bounced", reason="invalid"): 1,
+        sample("mailer_events_total", provider="postmark", type="delivered", reason=""): 1,
+        sample("mailer_events_waiting"): 0,
+        sample("mailer_events_age_seconds"): 0,
     }
 
 
