@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from mailer.compile.compile import compile_document
 from mailer.compile.identity import Identity
@@ -75,17 +74,6 @@ def html() -> str:
     }
     identity = Identity("Bote <bote@example.com>", "", "de", "DE", "Europe/Berlin", name, base, address)
     return spliced(compile_document(document, values, templates, render, identity).html)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(params=["light-375", "light-1200", "dark-375", "dark-1200"])
