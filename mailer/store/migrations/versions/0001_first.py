@@ -226,7 +226,3 @@ def _what_comes_back() -> None:
         sa.Column("reason", sa.Text, primary_key=True),
         sa.Column("total", sa.BigInteger, nullable=False),
     )
-
-
-def downgrade() -> None:
-    raise NotImplementedError("a store isn't taken back to an older schema: restore a backup")

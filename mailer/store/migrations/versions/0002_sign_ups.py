@@ -27,7 +27,3 @@ def upgrade() -> None:
     )
     due = sa.text("due_at IS NOT NULL")
     op.create_index("sign_ups_due", "sign_ups", ["due_at"], sqlite_where=due, postgresql_where=due)
-
-
-def downgrade() -> None:
-    raise NotImplementedError("a store isn't taken back to an older schema: restore a backup")
