@@ -31,18 +31,16 @@ from dataclasses import dataclass
 from math import inf
 from typing import TypeVar
 
-from mailer.delivery.blame import Phase
-from mailer.delivery.condition import Signal, signal_of
 from mailer.delivery.retry import event_of, settle
 from mailer.delivery.states import Event
 from mailer.errors import MailerError, RelayError
 from mailer.model.ledger import Outcome, Recipient, RecipientState, Reply, Send, SendId, SendKind, SendState, WorkerId
 from mailer.service.destinations import Destinations
 from mailer.service.ending import end
+from mailer.service.flight import Assemble, Claims, Flight
 from mailer.service.group import Group, insist
 from mailer.service.ports import Connection, DotNotSent, Key, Refused, Relays, SessionEnded, Store
 from mailer.service.sharing import Alone
-from mailer.wire.envelope import Envelope
 
 R = TypeVar("R")
 
@@ -77,10 +75,6 @@ class Chance:
     now: Callable[[], float]
     jitter: Callable[[], float]
     new_worker: Callable[[], WorkerId]
-
-
-Assemble = Callable[[Recipient], Envelope]
-"""Makes one recipient's message; raises ``MailerError`` when none can be made."""
 
 
 class Deliverer:
@@ -201,7 +195,7 @@ class Deliverer:
         its pace, and nobody waits for them. Where there are only others, it waits a moment: a destination that is quick
         is asked for more at once, and not when the reconciler comes round. A test-send goes before what else waits."""
         limited = sum(claim.destination in room for claim in claims) if room else 0
-        group, others = _Claims(len(claims) - limited), _Claims(limited)
+        group, others = Claims(len(claims) - limited), Claims(limited)
         flights = [Flight(claim, assemble, others if claim.destination in room else group) for claim in claims]
         self._under_way |= {flight.key: flight for flight in flights}
         is_test = send.kind is SendKind.TEST
@@ -432,39 +426,6 @@ class Deliverer:
 
     async def _db(self, call: Callable[[], R], thread: ThreadPoolExecutor | None = None) -> R:
         return await insist(call, thread=thread or self._thread)
-
-
-class _Claims:
-    """Claims that were made together; ``settled`` when each has its outcome in SQL, ``left`` how many have none."""
-
-    def __init__(self, count: int) -> None:
-        self.left, self.settled = count, asyncio.Event()
-        if not count:
-            self.settled.set()
-
-    def one_settled(self) -> None:
-        self.left -= 1
-        if not self.left:
-            self.settled.set()
-
-
-class Flight:
-    """A claim under way. ``dot_out``: the final dot may have gone out. ``signal``, ``said``: what its answer says of
-    its destination."""
-
-    __slots__ = ("assemble", "claim", "claims", "destination", "dot_out", "key", "said", "signal")
-
-    def __init__(self, claim: Recipient, assemble: Assemble, claims: _Claims) -> None:
-        self.claim, self.assemble, self.claims, self.dot_out = claim, assemble, claims, False
-        self.key: Key = (claim.send, claim.position, claim.epoch)
-        self.destination = claim.destination
-        self.signal, self.said = Signal.NOTHING, ""
-
-    def heard(self, reply: Reply, phase: Phase = "rcpt") -> None:
-        """The relay's answer."""
-        self.signal = signal_of(reply, phase)
-        if self.signal is Signal.REFUSED:
-            self.said = f"{reply.code} {reply.status} {reply.text}".replace("  ", " ")
 
 
 @dataclass(frozen=True, slots=True)
