@@ -4,12 +4,14 @@ One recipient is one SMTP transaction, in this order, and the order is the guara
 
 1. *Claim.* Rows are claimed in SQL, with an epoch, and that is committed before a relay hears of them.
 2. *Offer.* MAIL, RCPT, DATA and the body go out, without the final dot. Up to here a relay delivers nothing, so
-   anything may fail: the claim is given back, or deferred when the relay itself broke off.
+   anything may fail: the claim is given back, or deferred when the relay itself broke off. (It goes on another
+   connection when one that had carried others broke off before it said anything about this one.)
 3. *Compare-and-set.* ``claimed → dotted``, grouped over all connections into one commit. It is refused when the epoch
    is no longer the row's (we were taken for dead), the send no longer runs, or the person unsubscribed or was
    suppressed. Refused means: the connection is dropped, and with it the message.
-4. *Dot.* From here only the relay's reply says what happened. It is awaited for up to ten minutes, in a task of its own
-   that the cancellation of a job doesn't reach. No reply: ``in_doubt``, not sent again by itself (once, with
+4. *Dot*, and in the same write MAIL, RCPT and DATA of the message that follows on the connection, where the relay is
+   quick to answer. From here only the relay's reply says what happened. It is awaited for up to ten minutes, in a task
+   of its own that the cancellation of a job doesn't reach. No reply: ``in_doubt``, not sent again by itself (once, with
    ``in_doubt = "resend"``; see ``mailer/store/resend.py``).
 5. *Settle.* The outcome is written, grouped; while the database can't be used, it is kept and tried again. The
    connection carries the next body meanwhile, but no further dot: see ``Deliverer._write``.
@@ -39,7 +41,7 @@ from mailer.service.destinations import Destinations
 from mailer.service.ending import end
 from mailer.service.flight import Assemble, Claims, Flight
 from mailer.service.group import Group, insist
-from mailer.service.ports import Connection, DotNotSent, Key, Refused, Relays, SessionEnded, Store
+from mailer.service.ports import Connection, DotNotSent, Key, Refused, Relays, SessionEnded, Store, Unanswered
 from mailer.service.sharing import Alone
 
 R = TypeVar("R")
@@ -226,17 +228,37 @@ class Deliverer:
         while self._destinations.has_next:
             try:
                 async with self._relays.connection() as connection:
-                    while (found := self._destinations.next()) is not None:
+                    found = self._destinations.next()
+                    while found is not None:
                         name, flight, started = found
                         await self._one(connection, flight)
                         self._destinations.end(name, started, flight.signal, flight.said)
-                        if not connection.again():
-                            break
+                        found = self._next(connection, flight.following)
             except RelayError:
                 self._give_back_waiting()  # why, ``_relay_answers`` finds out
             except Exception:
                 log.exception("a connection failed in a way nobody foresaw")
                 self._give_back_waiting()
+
+    def _next(self, connection: Connection, following: Flight | None) -> tuple[str, Flight, float] | None:
+        """What the connection carries next: what was announced, if anything was. None: nothing more."""
+        if following is None:
+            return self._destinations.next() if connection.again() else None
+        name = following.destination
+        if connection.again() and not self._draining.is_set():
+            if (started := self._destinations.begin(name, following)) is not None:
+                return name, following, started
+        else:
+            self._put_back(following)
+        connection.drop()  # the relay waits for a body that won't come
+        return None
+
+    def _put_back(self, flight: Flight) -> None:
+        """It follows nothing, and waits again, unless it has been given back."""
+        flight.announced = None
+        self._destinations.put_back(flight.destination, flight)
+        if self._draining.is_set():
+            self._give_back_waiting()
 
     def _give_back_waiting(self) -> None:
         self._give_back(self._destinations.take_out_all())
@@ -251,6 +273,11 @@ class Deliverer:
         self._carrying += 1
         try:
             outcome = await self._transact(connection, flight)
+        except Unanswered:
+            self._destinations.put(flight.destination, flight, first=True)
+            if self._draining.is_set():
+                self._give_back_waiting()
+            return
         except Exception as error:
             connection.drop()
             claim = flight.claim
@@ -275,7 +302,10 @@ class Deliverer:
     async def _transact(self, connection: Connection, flight: Flight) -> Outcome | None:
         claim = flight.claim
         try:
-            refused = await connection.offer(flight.assemble(claim))
+            message, flight.announced = flight.announced or flight.assemble(claim), None
+            refused = await connection.offer(message)
+        except Unanswered:
+            raise
         except SessionEnded as error:
             flight.heard(error.reply, error.phase)
             return self._later(claim, Reply(0, "", str(error)))
@@ -286,6 +316,7 @@ class Deliverer:
         if refused is not None:
             flight.heard(refused.reply, refused.phase)
             return await self._refused(claim, refused)
+        flight.following = self._announce(connection)
         if not await self._granted(flight.key):
             connection.drop()
             await self._give_back_stopped(claim.send)
@@ -299,6 +330,22 @@ class Deliverer:
             return self._lost(claim, Reply(0, "", str(error)))
         flight.heard(reply, "dot")
         return self._outcome(claim, RecipientState.DOTTED, event_of(reply), reply)
+
+    def _announce(self, connection: Connection) -> Flight | None:
+        """Whose commands go out with the next dot. Nobody's, when there are enough connections for all that waits."""
+        if not connection.may_announce:
+            return None
+        following = self._destinations.follow(self._connections - self._carrying)
+        if following is None:
+            return None
+        try:
+            following.announced = following.assemble(following.claim)
+            if connection.announce(following.announced):
+                return following
+        except Exception as error:  # it happens again when its turn comes, and is dealt with there
+            log.debug("no message could be announced: %s", error)
+        self._put_back(following)
+        return None
 
     async def _granted(self, key: Key) -> bool:
         """Whether the dot may go out now. An answer that is old (we were stopped, and may have been taken for dead

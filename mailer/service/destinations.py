@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -20,7 +20,7 @@ from mailer.service.lines import Lines
 from mailer.service.ports import Pace
 from mailer.service.sharing import Demand, Shared, SharedConnections, Sharing
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +107,28 @@ class Destinations(Generic[T]):
         if self._spent and found is not None and found[0] in self._spent:
             self._spent[found[0]].set()
         return found
+
+    def follow(self, free: int) -> T | None:
+        """The one that will go when another one has ended, on its connection: then ``begin`` or ``put_back`` it.
+
+        None: no more wait than there are ``free`` connections, or it has a limit.
+        """
+        if self._lines.waiting <= free:
+            return None
+        found = self._lines.follow()
+        return None if found is None else found[1]
+
+    def begin(self, name: str, item: T) -> float | None:
+        """Its turn has come: the time for ``end``. None: it has been given back meanwhile, or must wait after all."""
+        if name in self._lines.ticketed or name in self._lines.caps:
+            self.put_back(name, item)
+            return None
+        return self._lines.begin(item)
+
+    def put_back(self, name: str, item: T) -> None:
+        """It follows nothing, and waits as before, at the head of its line; unless it has been given back."""
+        if self._lines.unfollow(item):
+            self.put(name, item, first=True)
 
     def end(self, name: str, started: float, signal: Signal, said: str = "") -> None:
         """What was answered. ``said``: the reply, where it is our fault."""

@@ -31,15 +31,29 @@ class Claims:
 
 class Flight:
     """A claim under way. ``dot_out``: the final dot may have gone out. ``signal``, ``said``: what its answer says of
-    its destination."""
+    its destination. ``announced``: its message, where that was announced. ``following``: the one that was announced
+    with this one's dot."""
 
-    __slots__ = ("assemble", "claim", "claims", "destination", "dot_out", "key", "said", "signal")
+    __slots__ = (
+        "announced",
+        "assemble",
+        "claim",
+        "claims",
+        "destination",
+        "dot_out",
+        "following",
+        "key",
+        "said",
+        "signal",
+    )
 
     def __init__(self, claim: Recipient, assemble: Assemble, claims: Claims) -> None:
         self.claim, self.assemble, self.claims, self.dot_out = claim, assemble, claims, False
         self.key: Key = (claim.send, claim.position, claim.epoch)
         self.destination = claim.destination
         self.signal, self.said = Signal.NOTHING, ""
+        self.announced: Envelope | None = None
+        self.following: Flight | None = None
 
     def heard(self, reply: Reply, phase: Phase = "rcpt") -> None:
         """The relay's answer."""

@@ -8,15 +8,17 @@ finds a connection.
 
 On top of that a destination may have a ``cap``, and may need a ``ticket`` for each item. For most there is neither, and
 an item's way costs about two microseconds.
+
+Whoever has an item under way may choose the one that will ``follow`` on its connection. That waits on, for a moment.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 
 WINDOW = 10.0
 """Seconds over which a destination's pace is measured; what was quick stays so for one more."""
@@ -29,6 +31,9 @@ LONG = 10.0
 
 PATIENCE = 10.0
 """Seconds that a line may stand still; then what waits in it is given back. (A ticket may take longer.)"""
+
+FOLLOW = 5.0
+"""Seconds that an item may wait for the one that it follows; then it is given back."""
 
 _ALL = 1 << 30
 
@@ -57,6 +62,7 @@ class Lines(Generic[T]):
         self._small = max(1, size // 4)
         self._lines: dict[str, _Line[T]] = {}
         self._turns: deque[str] = deque()
+        self._following: dict[T, tuple[str, float]] = {}
         self._quick: defaultdict[str, int] = defaultdict(int)
         self._quick_before: Mapping[str, int] = {}
         self._window_began = clock()
@@ -109,6 +115,54 @@ class Lines(Generic[T]):
             return name, item, now
         return None
 
+    def follow(self) -> tuple[str, T] | None:
+        """The next item, and its destination, for whoever is busy with another; then ``begin`` or ``unfollow``.
+
+        None: there is none, or it is one of a destination with a limit, whose moment can't be known now.
+        """
+        turns = self._turns
+        while turns:
+            name = turns.popleft()
+            line = self._lines.get(name)
+            if line is None:
+                continue
+            if not line.items:
+                line.queued = False
+                continue
+            if name in self.caps or name in self.ticketed:
+                turns.appendleft(name)
+                return None
+            if line.busy >= self._small and not self._may_go(name, line):
+                line.queued, line.still_since = False, line.still_since or self._clock()
+                continue
+            item = line.items.popleft()
+            line.still_since = 0.0
+            self.waiting -= 1
+            self._following[item] = name, self._clock()
+            if line.items:
+                turns.append(name)
+            else:
+                line.queued = False
+            return name, item
+        return None
+
+    def unfollow(self, item: T) -> bool:
+        """It follows nothing any more; who called has it. False: it has been given back."""
+        return self._following.pop(item, None) is not None
+
+    def begin(self, item: T) -> float | None:
+        """What it followed has left, and its turn has come: the time for ``leave``. None: it has been given back."""
+        found = self._following.pop(item, None)
+        if found is None:
+            return None
+        line = self._lines.get(found[0])
+        if line is None:
+            line = self._lines[found[0]] = _Line()
+        now = self._clock()
+        line.busy += 1
+        line.since += now
+        return now
+
     def leave(self, name: str, started: float) -> bool:
         """An item's transaction has ended. ``started``: the time that ``next`` gave. True: its destination has just
         shown to be quick, and more of what waits may go than before."""
@@ -159,7 +213,7 @@ class Lines(Generic[T]):
 
     def look_around(self) -> list[T]:
         """To be called about once a second: who is slow, and whose turn may have come. Gives what waited in lines that
-        stood still for too long."""
+        stood still for too long, and what has been following for too long."""
         now = self._clock()
         if now - self._window_began >= WINDOW:
             self._quick_before, self._quick = self._quick, defaultdict(int)
@@ -169,7 +223,9 @@ class Lines(Generic[T]):
             self._quick_enough = max(QUICK, 3 * self._took / self._ended)
         slow = sum(line.busy for line in self._lines.values() if self._is_slow(line))
         self._small = 1 if 2 * slow >= self.size else max(1, self.size // 4)
-        out = []
+        out = [item for item, (_, since) in self._following.items() if now - since >= FOLLOW]
+        for item in out:
+            del self._following[item]
         for name, line in list(self._lines.items()):
             if not line.items or (name in self.ticketed and not line.tickets):
                 continue
@@ -183,8 +239,8 @@ class Lines(Generic[T]):
 
     def claimed(self, name: str) -> int:
         """How many of a destination wait or are under way."""
-        line = self._lines.get(name)
-        return line.busy + len(line.items) if line else 0
+        line, following = self._lines.get(name), sum(of == name for of, _ in self._following.values())
+        return following + (line.busy + len(line.items) if line else 0)
 
     def busy(self, name: str) -> int:
         """How many of a destination are under way."""

@@ -368,6 +368,10 @@ class DotNotSent(RelayError):
     """The connection was known to be closed before the dot could be written: nothing was delivered."""
 
 
+class Unanswered(RelayError):
+    """A session that had carried messages ended before it answered MAIL for this one: another may carry it at once."""
+
+
 class Connection(Protocol):
     """One SMTP session, one recipient a transaction."""
 
@@ -382,8 +386,17 @@ class Connection(Protocol):
     async def offer(self, envelope: Envelope) -> Refused | None:
         """MAIL, RCPT, DATA and the body without its final dot. None: all is out, and the dot may follow.
 
-        After ``Refused`` the connection can be used again. Raises ``RelayError`` when the connection is lost or says
-        421: nothing was delivered.
+        After ``Refused`` the connection can be used again. Raises ``Unanswered``, and any other ``RelayError`` when the
+        connection is lost or says 421: nothing was delivered.
+        """
+
+    @property
+    def may_announce(self) -> bool:
+        """Whether a message may be announced; only while another one waits for its dot."""
+
+    def announce(self, envelope: Envelope) -> bool:
+        """Has MAIL, RCPT and DATA for this message go out together with the dot of the one before, which saves half of
+        the round trips. It must be the next one to be offered, or the connection be dropped. False: it can't be done.
         """
 
     async def dot(self) -> Reply:
@@ -393,7 +406,7 @@ class Connection(Protocol):
         """
 
     def again(self) -> bool:
-        """Whether it may carry another message before it is given back."""
+        """Whether it may carry another message before it is given back; the one that was announced, if one was."""
 
     def drop(self) -> None:
         """Closes it without a dot: the relay delivers nothing."""

@@ -10,6 +10,9 @@ from mailer.smtp.connection import SmtpConnection
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 
+ANNOUNCE_AGAIN = 600.0
+"""Seconds for which no message is announced to a relay that closed a session on one."""
+
 WANTED = 5.0
 """Seconds for which connections are wanted after they were last used."""
 
@@ -20,7 +23,8 @@ class Lane:
     ``idle`` holds connections with the time since when nobody has needed them, the longest idle first. ``allowed``: how
     many connections this worker may have; all workers share their number. ``due`` grows with each message, the slower
     the greater the relay's weight: the lowest is next. ``is_paced``: each message is to be asked for, and ``next_at``
-    is when the next one may go (None: not asked yet, or ``asking``).
+    is when the next one may go (None: not asked yet, or ``asking``). ``announce_from``: since when messages may be
+    announced to it.
     """
 
     def __init__(self, relay: Relay, *, is_paced: bool = False) -> None:
@@ -32,6 +36,7 @@ class Lane:
         self.due = 0.0
         self.used_at = float("-inf")
         self.rest_until = 0.0
+        self.announce_from = float("-inf")
         self.open = 0
         self.connecting = 0
         self.pause = 0.0

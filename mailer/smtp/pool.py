@@ -27,7 +27,7 @@ from mailer.service.sharing import Demand
 from mailer.service.warm_up import Rest
 from mailer.smtp.connect import connect, place, tls_context
 from mailer.smtp.connection import SmtpConnection, Timeouts
-from mailer.smtp.lane import Lane
+from mailer.smtp.lane import ANNOUNCE_AGAIN, Lane
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,11 @@ class RelayPool:
         """Lends a connection; see the port. Raises ``RelayError`` when no relay can be reached right now."""
         lane, connection = await self._borrow()
         offered, begun = connection.offered, _now()
-        connection.lend(begun + (0.0 if lane.is_paced else HOLD), lane.relay.messages_per_connection)
+        connection.lend(
+            begun + (0.0 if lane.is_paced else HOLD),
+            lane.relay.messages_per_connection,
+            may_announce=begun >= lane.announce_from,
+        )
         try:
             yield connection
         except BaseException:
@@ -102,6 +106,8 @@ class RelayPool:
                 lane.carried(begun, is_new=not offered)
             elif (why := connection.turned_away) is not None:
                 lane.failed(why, begun, _now())
+            if connection.unanswered:
+                lane.announce_from = _now() + ANNOUNCE_AGAIN
             self._take_back(lane, connection)
 
     async def reach(self) -> None:

@@ -76,9 +76,14 @@ class Session(asyncio.Protocol):
             await self._wait(timeout, f"took nothing of the message for {timeout:g} seconds")
 
     @property
+    def alive(self) -> bool:
+        """Whether nothing has ended it yet."""
+        return self.broken is None and not self._transport.is_closing()
+
+    @property
     def quiet(self) -> bool:
         """Whether it lives and all that was asked has been answered."""
-        return self.broken is None and not self._transport.is_closing() and not self._expected and not self._replies
+        return self.alive and not self._expected and not self._replies
 
     def ended(self, reply: Reply, phase: Phase) -> SessionEnded:
         """Why it has ended: with this 421, which answered the command of a phase."""

@@ -43,9 +43,17 @@ MUTATIONS = (
     Mutation(
         "the dot goes out before its grant is committed",
         DELIVERER,
-        "        if not await self._granted(flight.key):\n            connection.drop()\n            return None\n",
+        "        if not await self._granted(flight.key):\n            connection.drop()\n"
+        "            await self._give_back_stopped(claim.send)\n            return None\n",
         "        self._unawaited = asyncio.ensure_future(self._granted(flight.key))\n",
         DELIVER,
+    ),
+    Mutation(
+        "a message is announced without RSET",
+        "mailer/smtp/connection.py",
+        'b"RSET\\r\\n" + mail + rcpt + b"DATA\\r\\n"\n        return True',
+        'b"NOOP\\r\\n" + mail + rcpt + b"DATA\\r\\n"\n        return True',
+        ("tests/edge/test_smtp_announce.py",),
     ),
     Mutation(
         "an expired lease frees dotted rows",

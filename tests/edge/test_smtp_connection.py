@@ -12,7 +12,7 @@ import pytest
 from mailer.errors import RelayError
 from mailer.model.ledger import Reply
 from mailer.model.settings import Relay
-from mailer.service.ports import DotNotSent, Refused, SessionEnded
+from mailer.service.ports import DotNotSent, Refused, SessionEnded, Unanswered
 from mailer.smtp.connect import connect
 from mailer.smtp.connection import NO_SMTPUTF8, SmtpConnection, Timeouts
 from mailer.wire.envelope import Envelope
@@ -317,6 +317,9 @@ async def test_whose_421(pipelining: bool, fault: Fault, phase: str, is_turned_a
             if phase == "dot":
                 assert await connection.offer(envelope()) is None
                 assert (await connection.dot()).code == 421
+            elif phase == "mail" and carried:
+                with pytest.raises(Unanswered, match=r"421 4\.7\.0 later"):
+                    await connection.offer(envelope())
             else:
                 with pytest.raises(SessionEnded) as ended:
                     await connection.offer(envelope())
@@ -386,7 +389,7 @@ async def test_unsolicited_reply_ends_the_session() -> None:
         assert await connection.offer(envelope()) is None
         assert (await connection.dot()).code == 250
         await until(lambda: not connection.usable)
-        with pytest.raises(ProtocolError, match="unasked"):
+        with pytest.raises(Unanswered, match="unasked"):
             await connection.offer(envelope())
     async with SmtpServer([Fault("body", "250 thanks")]) as server, session(server) as connection:
         assert await connection.offer(envelope(body=b"x: y\r\n\r\n")) is None

@@ -139,7 +139,9 @@ class _Wire:
     def write(self, data: bytes) -> None:
         if data.startswith(b".\r\n"):
             self.dot_out = True
-            self._send(data, "dot.written")
+            self._send(data[:3], "dot.written")
+            if data[3:]:  # of a message that is announced
+                self._send(data[3:], "mail.written")
         elif data[:4].upper() in (b"MAIL", b"RSET"):
             self._send(data, "mail.written")
         elif data[:4].upper() in _VERBS:

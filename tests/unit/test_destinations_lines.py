@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailer.service.lines import PATIENCE, QUICK, WINDOW, Lines
+from mailer.service.lines import FOLLOW, PATIENCE, QUICK, WINDOW, Lines
 
 
 class Clock:
@@ -280,6 +280,68 @@ def test_no_empty_promise(clock: Clock) -> None:
     assert (lines.waiting, lines.next()) == (0, None)
 
 
+def test_follows(clock: Clock) -> None:
+    """Who follows is chosen in turn, doesn't count as under way until it begins, and isn't given to anybody else."""
+    lines = filled(clock, a=2, b=2)
+    assert lines.follow() == ("a", "a0")
+    assert (lines.busy("a"), lines.claimed("a"), lines.waiting) == (0, 2, 3)
+    assert lines.follow() == ("b", "b0")
+    assert [found[1] for _ in range(2) if (found := lines.next())] == ["a1", "b1"]
+    assert lines.next() is None
+    clock.now += 1
+    assert lines.begin("a0") == clock.now
+    assert lines.begin("a0") is None
+    assert (lines.busy("a"), lines.busy("b"), lines.claimed("b")) == (2, 1, 2)
+
+
+def test_followers_line_may_have_ended(clock: Clock) -> None:
+    """The last of a destination may follow, and begin or go back when nothing else of it is left."""
+    lines = filled(clock, a=1, b=1)
+    assert lines.follow() == ("a", "a0")
+    begun = begin(lines)
+    assert counts(begun) == {"b": 1}
+    lines.leave(*begun[0])
+    started = lines.begin("a0")
+    assert started is not None
+    lines.leave("a", started)
+    assert lines.claimed("a") == 0
+    add(lines, c=1)
+    assert lines.follow() == ("c", "c0")
+    assert lines.unfollow("c0")
+    assert not lines.unfollow("c0")
+    lines.put("c", "c0", first=True)
+    assert counts(begin(lines)) == {"c": 1}
+
+
+def test_limited_never_follow(clock: Clock) -> None:
+    """What has a cap or needs a ticket follows nobody, and goes as before."""
+    lines = filled(clock, a=1, b=1)
+    lines.caps, lines.ticketed = {"a": 5}, frozenset("b")
+    lines.ticket("b")
+    assert lines.follow() is None
+    assert counts(begin(lines)) == {"a": 1, "b": 1}
+
+
+def test_part_holds_for_who_follows(clock: Clock) -> None:
+    """A destination that has its part of the connections has none more by following."""
+    lines = filled(clock, a=4, b=9)
+    shown_quick(lines, "b")
+    begin(lines)
+    assert lines.busy("a") == 2
+    assert lines.follow() is None
+
+
+def test_follower_of_a_slow_one(clock: Clock) -> None:
+    """What has followed for too long is given back."""
+    lines = filled(clock, a=2)
+    assert lines.follow() == ("a", "a0")
+    clock.now += FOLLOW - 0.1
+    assert lines.look_around() == []
+    clock.now += 0.1
+    assert lines.look_around() == ["a0"]
+    assert lines.begin("a0") is None
+
+
 def test_pace(clock: Clock) -> None:
     """The pace is measured over the last window or two."""
     lines = filled(clock)
@@ -292,12 +354,10 @@ def test_pace(clock: Clock) -> None:
     assert lines.pace("b") == 0
 
 
+MOVES = "put put first next next leave tick ticket out cap free follow begin unfollow"
+
 moves = st.lists(
-    st.tuples(
-        st.sampled_from("abc"),
-        st.sampled_from(["put", "put", "first", "next", "next", "leave", "tick", "ticket", "out", "cap", "free"]),
-        st.floats(0, 6),
-    ),
+    st.tuples(st.sampled_from("abc"), st.sampled_from(MOVES.split()), st.floats(0, 6)),
     max_size=80,
 )
 
@@ -310,6 +370,7 @@ def test_any_order(size: int, steps: list[tuple[str, str, float]]) -> None:
     clock = Clock()
     lines: Lines[str] = Lines(size, clock)
     put, out, begun, gone = 0, 0, list[tuple[str, float]](), list[str]()
+    following = dict[str, str]()
     for name, move, seconds in steps:
         clock.now += seconds
         if move in ("put", "first"):
@@ -325,7 +386,24 @@ def test_any_order(size: int, steps: list[tuple[str, str, float]]) -> None:
         elif move == "leave" and begun:
             lines.leave(*begun.pop())
         elif move == "tick":
-            out += len(lines.look_around())
+            overdue = lines.look_around()
+            out += len(overdue)
+            following = {item: of for item, of in following.items() if item not in overdue}
+        elif move == "follow":
+            if chosen := lines.follow():
+                assert chosen[0] not in lines.ticketed
+                assert chosen[0] not in lines.caps
+                following[chosen[1]] = chosen[0]
+        elif move == "begin" and following:
+            item, of = following.popitem()
+            started = lines.begin(item)
+            assert started == clock.now
+            begun.append((of, started))
+            gone.append(item)
+        elif move == "unfollow" and following:
+            item, of = following.popitem()
+            assert lines.unfollow(item)
+            lines.put(of, item, first=True)
         elif move == "ticket":
             lines.ticketed = frozenset({name})
             lines.ticket(name)
@@ -338,7 +416,11 @@ def test_any_order(size: int, steps: list[tuple[str, str, float]]) -> None:
         assert {each: lines.busy(each) for each in "abc"} == {
             each: sum(one == each for one, _ in begun) for each in "abc"
         }
-        assert put == lines.waiting + len(gone) + out
+        assert put == lines.waiting + len(following) + len(gone) + out
+        assert sum(lines.claimed(each) for each in "abc") == lines.waiting + len(following) + len(begun)
+    for item, of in following.items():
+        assert lines.unfollow(item)
+        lines.put(of, item)
     lines.caps, lines.ticketed = {}, frozenset()
     for _ in range(put + 1):
         while begun:
