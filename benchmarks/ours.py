@@ -17,7 +17,7 @@ from benchmarks.postgres import Postgres
 from benchmarks.progress import Progress
 from benchmarks.sink import Sink
 from mailer.model.ledger import Send, SendState
-from mailer.service.deliver import LEASE
+from mailer.service.heart import LEASE
 from mailer.service.ports import Store
 from mailer.store import migrate, open_store
 

@@ -23,10 +23,11 @@ from mailer.queue.destinations import connect_destinations
 from mailer.queue.pace import connect_pace
 from mailer.queue.quota import connect_quota
 from mailer.service.confirmations import Confirmer, Patience, queue_confirmations
-from mailer.service.deliver import LEASE, Chance, Deliverer
+from mailer.service.deliver import Chance, Deliverer
 from mailer.service.destinations import Destinations, Limit
 from mailer.service.events import act_on_backlog
 from mailer.service.flight import Assemble, Flight
+from mailer.service.heart import LEASE
 from mailer.service.ports import Queue, Store
 from mailer.service.reconcile import pause_refused, queue_unfinished, settle_overdue
 from mailer.service.relay_pace import RelayPace

@@ -15,7 +15,7 @@ from mailer.cli.output import err
 from mailer.config import Loaded, ensure_data_dir, inactive_keys
 from mailer.errors import StoreError
 from mailer.model.ledger import SendId, Status
-from mailer.service.deliver import LEASE
+from mailer.service.heart import LEASE
 from mailer.service.ports import Store
 from mailer.store import open_store
 

@@ -11,7 +11,7 @@ from mailer.cli.edges import workers_alive
 from mailer.cli.output import err
 from mailer.cli.progress import AT_REST
 from mailer.model.ledger import RecipientState, SendState, Status
-from mailer.service.deliver import LEASE
+from mailer.service.heart import LEASE
 from mailer.service.ports import Store
 
 NOBODY = "No worker is running, so nothing goes out."

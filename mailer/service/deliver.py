@@ -41,21 +41,13 @@ from mailer.service.destinations import Destinations
 from mailer.service.ending import end
 from mailer.service.flight import Assemble, Claims, Flight
 from mailer.service.group import Group, insist
+from mailer.service.heart import LEASE, Heart
 from mailer.service.ports import Connection, DotNotSent, Key, Refused, Relays, SessionEnded, Store, Unanswered
 from mailer.service.sharing import Alone
 
 R = TypeVar("R")
 
 log = logging.getLogger(__name__)
-
-BEAT = 5.0
-"""Seconds between two heartbeats."""
-
-LEASE = 10.0
-"""Seconds without a heartbeat after which a worker is suspected to be dead."""
-
-GRACE = 6.0
-"""Seconds more after which it is taken for dead: a living one beats in between. Longer than ``BEAT``."""
 
 GATHER = 0.01
 """Seconds in which dots are gathered for one commit, unless every courier is asking for one before."""
@@ -80,7 +72,7 @@ class Chance:
 
 
 class Deliverer:
-    """One worker process's delivery: its heartbeat, its groups, its tasks under way."""
+    """One worker process's delivery: its heart, its groups, its tasks under way."""
 
     def __init__(
         self,
@@ -101,11 +93,9 @@ class Deliverer:
         relays allow together. ``resend_within``: a send isn't finished while someone fell in doubt less than so many
         seconds ago and is to be sent to again (None: nobody is)."""
         self._store, self._relays, self._freeze, self._chance = store, relays, freeze, chance
-        self._host, self._pid, self._retry_after, self._chunk = host, pid, retry_after, chunk
+        self._retry_after, self._chunk = retry_after, chunk
         self._connections, self._resend_within = connections, resend_within
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
-        # Of its own: a long transaction for one send must not look like the worker's death.
-        self._heart_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="heart")
         self._writes: Group[_Dot | _Release | Outcome, bool] = Group(self._write, self._thread, gather=GATHER)
         self._carrying = self._asking = 0
         self._frozen: dict[SendId, Assemble] = {}
@@ -116,17 +106,28 @@ class Deliverer:
         self._destinations = destinations
         self._sharing: asyncio.Task[None] | None = None
         self._couriers: set[asyncio.Task[None]] = set()
-        self._strays: set[Key] = set()
-        self._heart: asyncio.Task[None] | None = None
         self._trouble = ""
         self._draining = asyncio.Event()
         self._closed = False
-        self.worker = chance.new_worker()
+        self._heart = Heart(
+            store,
+            now=chance.now,
+            new_worker=chance.new_worker,
+            host=host,
+            pid=pid,
+            trouble=lambda: self._trouble or self._destinations.trouble(),
+            under_way=self._under_way.keys,
+            lost=self._give_back_strays,
+        )
+
+    @property
+    def worker(self) -> WorkerId:
+        """Its id at present: see ``Heart``."""
+        return self._heart.worker
 
     async def start(self) -> None:
         """Registers the worker; from here its heart beats until ``close``."""
-        await self._register()
-        self._heart = asyncio.create_task(self._beat())
+        await self._heart.start()
         self._destinations.attach(self._call_couriers, self._give_back)
         await self._destinations.tick()
         self._sharing = asyncio.create_task(self._destinations.run())
@@ -183,11 +184,8 @@ class Deliverer:
         if self._sharing is not None:
             await end([self._sharing])
         await self._destinations.close()
-        if self._heart is not None:
-            await end([self._heart])
-            await self._db(lambda: self._store.workers.retire(self.worker, self._chance.now()))
+        await self._heart.stop()
         await self._relays.close()
-        self._heart_thread.shutdown()
         self._thread.shutdown()
 
     # --- one recipient ------------------------------------------------------------------------------------------------
@@ -434,45 +432,14 @@ class Deliverer:
         log.error("send %s is paused: %s", send, reason)
         await self._db(lambda: self._store.sends.pause(send, reason, self._chance.now()))
 
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(BEAT)
-            try:
-                await self._beat_once()
-            except Exception:
-                log.exception("a heartbeat failed in a way nobody foresaw")
+    def _give_back_strays(self, lost: Iterable[Key]) -> None:
+        why = Reply(0, "", "mailer lost track of it between the dot and its reply")
+        for key in lost:  # the first moves a claimed row only, the second a dotted one only
+            self._writes.submit(_Release(key))
+            self._writes.submit(Outcome(*key, RecipientState.IN_DOUBT, why))
 
-    async def _beat_once(self) -> None:
-        beat, trouble = self._store.workers.beat, self._trouble or self._destinations.trouble()
-        if await self._db(lambda: beat(self.worker, self._chance.now(), trouble), self._heart_thread):
-            await self._find_strays()
-            return
-        log.warning("this worker was taken for dead while it slept; it goes on under a new id")
-        self.worker = self._chance.new_worker()
-        await self._register()
-
-    async def _register(self) -> None:
-        register = self._store.workers.register
-        await self._db(lambda: register(self.worker, self._host, self._pid, self._chance.now()), self._heart_thread)
-
-    async def _find_strays(self) -> None:
-        """Rows that are ours in SQL, and that nothing here works on, at two beats in a row: the answer to a claim was
-        lost. As long as we live nobody else frees them."""
-        held = await self._db(lambda: self._store.ledger.held(self.worker), self._heart_thread)
-        strays = held - self._under_way.keys()
-        lost = strays & self._strays
-        self._strays = strays
-        if lost:
-            log.warning("%d claims whose answer got lost are given back", len(lost))
-            why = Reply(0, "", "mailer lost track of it between the dot and its reply")
-            # The first moves a claimed row only, the second a dotted one only.
-            await asyncio.gather(
-                *(self._writes.submit(_Release(key)) for key in lost),
-                *(self._writes.submit(Outcome(*key, RecipientState.IN_DOUBT, why)) for key in lost),
-            )
-
-    async def _db(self, call: Callable[[], R], thread: ThreadPoolExecutor | None = None) -> R:
-        return await insist(call, thread=thread or self._thread)
+    async def _db(self, call: Callable[[], R]) -> R:
+        return await insist(call, thread=self._thread)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from math import inf
 from mailer.delivery.condition import STOP_AT, Condition, why_stop
 from mailer.model.ledger import SendKind, SendState
 from mailer.model.settings import Delivery
-from mailer.service.deliver import GRACE, LEASE
+from mailer.service.heart import GRACE, LEASE
 from mailer.service.ports import Queue, Store
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from mailer.errors import StoreError
 from mailer.model.ledger import RecipientState, Send, SendKind, SendState, Status
-from mailer.service.deliver import LEASE
+from mailer.service.heart import LEASE
 from mailer.service.ports import Store
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import pytest
 
 from mailer.errors import MailerError, StoreUnavailable
 from mailer.model.ledger import Recipient, RecipientState, Send, SendState, WorkerId
-from mailer.service import deliver as module
+from mailer.service import heart
 from mailer.service.deliver import Assemble
 from mailer.service.destinations import Limit
 from mailer.service.ports import Connection, Key, Relays
@@ -158,7 +158,7 @@ async def test_stopped_send_goes_out_to_nobody(bench: Bench, how: str) -> None:
 
 async def test_taken_for_dead(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker whose lease ran out while it slept sends no dot, and goes on under a new id."""
-    monkeypatch.setattr(module, "BEAT", 0.05)
+    monkeypatch.setattr(heart, "BEAT", 0.05)
     reaped: list[tuple[int, int]] = []
 
     def sleep(recipient: str) -> None:
@@ -220,7 +220,7 @@ async def test_database_away(bench: Bench, monkeypatch: pytest.MonkeyPatch, step
 @pytest.mark.parametrize(("step", "which"), [("claim", 0), ("write", 0), ("write", 1), ("write", 2)])
 async def test_answer_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str, which: int) -> None:
     """A commit whose answer was lost harms nobody: it is asked for again, or what it claimed goes back by itself."""
-    monkeypatch.setattr(module, "BEAT", 0.05)
+    monkeypatch.setattr(heart, "BEAT", 0.05)
     ledger = type(bench.store.ledger)
     real, answers = getattr(ledger, step), itertools.count()
 
@@ -338,7 +338,7 @@ async def test_whom_421_slows(bench: Bench, fault: Fault, slowed: set[str]) -> N
 
 async def test_heart_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that goes wrong in a heartbeat stops the heart."""
-    monkeypatch.setattr(module, "BEAT", 0.01)
+    monkeypatch.setattr(heart, "BEAT", 0.01)
     workers, beats = type(bench.store.workers), itertools.count()
     real = workers.beat
 
