@@ -13,7 +13,9 @@ from mailer.cli.output import err, number, out, plain, plural, print_json
 from mailer.cli.press import press_of, problem_json, problems_of, read
 from mailer.content.lint import warnings
 from mailer.errors import MailerError, Problem
+from mailer.model.compiled import CompiledIssue
 from mailer.service.issues import Edition, edit
+from mailer.wire.pieces import links_named
 
 
 @click.command()
@@ -33,6 +35,8 @@ def command(ctx: click.Context, issue: Path, as_json: bool) -> None:
             document = read(issue, press, store)
             found = warnings(document)
             edition = edit(document, press, store)
+            if not loaded.settings.web.sign_ups_per_day:
+                found += _leads_nowhere(issue, edition.compiled)
         except MailerError as error:
             problems = problems_of(error)
             if not as_json:
@@ -50,6 +54,19 @@ def command(ctx: click.Context, issue: Path, as_json: bool) -> None:
         out.print(f"{words} words, {minutes} min to read, for {number(edition.audience)} recipients.", markup=False)
     if edition is None:
         ctx.exit(1)
+
+
+def _leads_nowhere(issue: Path, compiled: CompiledIssue) -> list[Problem]:
+    """A share link, where there is no form that it could lead to."""
+    if "share" not in links_named(compiled.subject, compiled.text, compiled.html):
+        return []
+    lines = issue.read_text("utf-8", "replace").splitlines()
+    line = next((number for number, text in enumerate(lines, 1) if "share" in text), 1)
+    what, todo = (
+        "the share link leads nowhere: web.sign_ups_per_day = 0 means no form",
+        "Raise it, or leave the link out.",
+    )
+    return [Problem(what, str(issue), line, todo, "warning")]
 
 
 def _say(found: Sequence[Problem]) -> None:

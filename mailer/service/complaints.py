@@ -47,7 +47,8 @@ def heed_complaints(store: Store, bounces: Bounces, now: float) -> None:
                 store.complaints.weighed(found.send, found.complaints, found.noted_rate, "")
             continue
         rate = found.complaints / found.sent
-        reason = f"{found.complaints} complaints about {found.sent} messages ({rate:.2%})"
+        complaints = "1 complaint" if found.complaints == 1 else f"{found.complaints} complaints"
+        reason = f"{complaints} about {found.sent} messages ({rate:.2%})"
         if verdict == "pause" and found.state is SendState.RUNNING:
             try:
                 store.sends.pause(found.send, f"{reason}: find out why before you resume", now)

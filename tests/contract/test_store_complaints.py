@@ -37,7 +37,7 @@ def test_warned_and_paused(store: SqlStore, caplog: pytest.LogCaptureFixture) ->
     complain(store, 0)
     assert store.sends.get(send).state is SendState.RUNNING
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "1 complaints about 1000 messages (0.10%)" in caplog.text
+    assert "1 complaint about 1000 messages (0.10%)" in caplog.text
 
     complain(store, 1, 2)
     paused = store.sends.get(send)

@@ -211,6 +211,19 @@ def test_warnings(mailer: Mailer) -> None:
     ]
 
 
+def test_share_link_without_a_form(mailer: Mailer) -> None:
+    """A share link is warned of where nobody can sign up, and only there."""
+    Path("issue.md").write_text(ISSUE + "\n[Tell others]({{ links.share }})\n")
+    assert "leads nowhere" not in mailer("check", "issue.md").err
+    with Path("mailer.toml").open("a") as settings:
+        settings.write("\n[web]\nsign_ups_per_day = 0\n")
+    checked = mailer("check", "issue.md")
+    assert checked.status == 0
+    assert checked.err.startswith("issue.md:12: warning: the share link leads nowhere: web.sign_ups_per_day = 0")
+    Path("issue.md").write_text(ISSUE)
+    assert mailer("check", "issue.md").err == ""
+
+
 @pytest.mark.parametrize("command", [("check",), ("compile", "--out", "out"), ("send", "--dry-run")], ids=" ".join)
 def test_dangerous_links(mailer: Mailer, command: tuple[str, ...]) -> None:
     """A link that no mail may have stops each command that reads the issue; file:line has nothing before it."""
