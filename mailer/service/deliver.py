@@ -333,7 +333,7 @@ class Deliverer:
         """Whose commands go out with the next dot. Nobody's, when there are enough connections for all that waits."""
         if not connection.may_announce:
             return None
-        following = self._destinations.follow(self._connections - self._carrying)
+        following = self._destinations.follow(self._carrying)
         if following is None:
             return None
         try:

@@ -108,12 +108,12 @@ class Destinations(Generic[T]):
             self._spent[found[0]].set()
         return found
 
-    def follow(self, free: int) -> T | None:
+    def follow(self, busy: int) -> T | None:
         """The one that will go when another one has ended, on its connection: then ``begin`` or ``put_back`` it.
 
-        None: no more wait than there are ``free`` connections, or it has a limit.
+        None: no more wait than connections are free when so many are ``busy``, or it has a limit.
         """
-        if self._lines.waiting <= free:
+        if self._lines.waiting <= self._lines.size - busy:
             return None
         found = self._lines.follow()
         return None if found is None else found[1]
