@@ -20,7 +20,8 @@ def test_lent_again(postgres: PostgresServer) -> None:
             people(store, "a", "b")
             with store.database.write() as connection:
                 assert connection.exec_driver_sql("SELECT max(id) FROM subscribers").scalar() == 2
-                assert connection.exec_driver_sql("SELECT count(*) FROM pg_stats WHERE schemaname = 'public'").scalar() == 0
+                known = "SELECT count(*) FROM pg_stats WHERE schemaname = 'public'"
+                assert connection.exec_driver_sql(known).scalar() == 0
                 store.database.analyze(connection, "subscribers")
         postgres.give_back(url)
     assert postgres.lend() == url

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from mailer.model.ledger import RecipientState, SendState
 from tests.servers.publisher import SAMPLE, Publisher
 from tests.servers.smtp_process import SmtpProcess
 from tests.servers.waiting import until
@@ -30,6 +30,11 @@ def change(home: Path, old: str, new: str) -> None:
     path = home / "mailer.toml"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
+
+
+def shown(publisher: Publisher, send: str) -> str:
+    """What the status says to people, however it breaks lines."""
+    return " ".join(publisher.run("status", send).split())
 
 
 def test_rate_of_a_destination(publish: Publish, sqlite_url: str) -> None:
@@ -58,10 +63,9 @@ def test_three_refuse(publish: Publish, store_url: str) -> None:
     publisher.subscribe(187)
     with publisher.worker():
         send = publisher.json("send", str(SAMPLE), "--yes")["send"]
-        assert until(lambda: publisher.json("status", send)["state"] == "paused", 60)
-        shown = publisher.run("status", send)
-        assert re.search(r"3\s+destinations\s+refuse\s+our\s+mail", shown)
-        assert "bad reputation" in " ".join(shown.split())
+        publisher.wait_for(send, lambda found: found.send.state is SendState.PAUSED)
+        assert "3 destinations refuse our mail" in shown(publisher, send)
+        assert "bad reputation" in shown(publisher, send)
         counts = publisher.json("status", send)["counts"]
         assert counts["failed"] == 3
         assert counts["pending"] >= 3 * 20
@@ -78,8 +82,8 @@ def test_one_refuses(publish: Publish, sqlite_url: str) -> None:
     publisher.subscribe(187)
     with publisher.worker():
         send = publisher.json("send", str(SAMPLE), "--yes")["send"]
-        assert until(lambda: publisher.json("status", send)["counts"]["sent"] == 173, 60)
-        assert until(lambda: "firma3.example refuses our mail" in " ".join(publisher.run("status", send).split()), 20)
+        publisher.wait_for(send, lambda found: found.counts[RecipientState.SENT] == 173)
+        assert until(lambda: "firma3.example refuses our mail" in shown(publisher, send), 20, 0.5)
         time.sleep(6)  # a round of the reconciler
         counts = publisher.json("status", send)["counts"]
     assert counts["failed"] <= 4, "no more than were under way"
@@ -129,7 +133,7 @@ def test_warm_up(publish: Publish, sqlite_url: str) -> None:
     with publisher.worker(2):
         send = publisher.json("send", str(SAMPLE), "--yes")["send"]
         publisher.wait_accepted(60)
-        assert until(lambda: "being warmed up" in " ".join(publisher.run("status", send).split()), 30)
+        assert until(lambda: "being warmed up" in shown(publisher, send), 30, 0.5)
         time.sleep(6)
         counts = Counter(publisher.json("status", send)["counts"])
         assert len(publisher.accepted()) == 60

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -15,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from mailer.cli.main import run
 from mailer.model.ledger import SendId, SendState
 from mailer.store.store import SqlStore, open_store
+from tests.servers.command_line import command
 from tests.servers.publisher import SAMPLE, Publisher
 from tests.servers.senders import sections_toml, sign
 from tests.servers.waiting import until
@@ -48,18 +47,13 @@ COUNTED = ("bounced", "complained", "unsubscribed")
 
 
 @pytest.fixture
-def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Runs a command in the publisher's folder, in this process; gives its JSON."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("MAILER_")]:
-        monkeypatch.delenv(name)
+def say(tmp_path: Path) -> Say:
+    """Runs a command in the publisher's folder; gives its JSON."""
 
     def call(*arguments: str) -> Any:
-        capsys.readouterr()
-        status = run([*arguments, "--json"])
-        printed = capsys.readouterr()
-        assert status == 0, printed.err
-        return json.loads(printed.out)
+        done = command(tmp_path, *arguments, "--json")
+        assert done.status == 0, done.err
+        return done.json
 
     return call
 
@@ -69,10 +63,10 @@ def web(publisher: Publisher) -> Iterator[str]:
     """``mailer web``; gives its base URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mailer", "web", "--port", str(port)]
+    program = [sys.executable, "-m", "mailer", "web", "--port", str(port)]
     with (
         (publisher.home / "web.log").open("ab") as log,
-        subprocess.Popen(command, cwd=publisher.home, env=publisher.environment, stderr=log) as process,
+        subprocess.Popen(program, cwd=publisher.home, env=publisher.environment, stderr=log) as process,
     ):
         base = f"http://127.0.0.1:{port}"
         try:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
+from tests.servers.command_line import command
 from tests.servers.publisher import SAMPLE, Publisher
 
 pytest_plugins = ("tests.servers.postgres", "tests.servers.publisher")
@@ -19,12 +18,9 @@ MORE = '[bounces]\nreturn_path = "bounces@garten.example"\n'
 
 def come(publisher: Publisher, mail: str) -> list[dict[str, Any]]:
     """A mail server pipes a mail in; gives what it meant."""
-    command = [sys.executable, "-m", "mailer", "bounces", "ingest", "--json"]
-    done = subprocess.run(
-        command, cwd=publisher.home, env=publisher.environment, input=mail.encode(), capture_output=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    done = command(publisher.home, "bounces", "ingest", "--json", given=mail.encode())
+    assert done.status == 0, done.err
+    return [json.loads(line) for line in done.out.splitlines()]
 
 
 def bounce(to: str, recipient: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -22,6 +21,7 @@ import pytest
 
 from mailer.service.sign_up import SignUp
 from mailer.store import open_store
+from tests.servers.command_line import command
 from tests.servers.publisher import SAMPLE
 from tests.servers.waiting import until
 from tests.servers.web import Answer, ask
@@ -55,18 +55,11 @@ return_path = "bounces@garten.example"
 """
         )
 
-    def run(self, *arguments: str, given: bytes | None = None) -> Any:
+    def run(self, *arguments: str, given: bytes = b"") -> Any:
         """Runs a command; gives its JSON (a list of the lines, where there are several)."""
-        done = subprocess.run(
-            [sys.executable, "-m", "mailer", *arguments, "--json"],
-            cwd=self.home,
-            env=ENVIRONMENT,
-            input=given or b"",
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        done = command(self.home, *arguments, "--json", given=given)
+        assert done.status == 0, done.err
+        return done.json
 
     def subscribe(self, email: str, **fields: str) -> Answer:
         return ask(f"{self.base}/subscribe", "POST", urlencode({"email": email, **fields}).encode(), FORM)
@@ -113,10 +106,10 @@ return_path = "bounces@garten.example"
 @pytest.fixture
 def house(tmp_path: Path, store_url: str) -> Iterator[House]:
     house = House(tmp_path, store_url)
-    command = [sys.executable, "-m", "mailer", "up", "--port", str(house.port)]
+    program = [sys.executable, "-m", "mailer", "up", "--port", str(house.port)]
     with (
         (tmp_path / "up.log").open("ab") as log,
-        subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=log, stdin=subprocess.DEVNULL) as up,
+        subprocess.Popen(program, cwd=tmp_path, env=ENVIRONMENT, stderr=log, stdin=subprocess.DEVNULL) as up,
     ):
         try:
             assert until(lambda: up.poll() is not None or ready(house), 60), house.log

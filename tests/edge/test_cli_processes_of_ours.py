@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from mailer.cli.demo import make_folder
+from tests.servers.command_line import command
 
 HEAVY = ("sqlalchemy", "pydantic", "redis", "arq", "jinja2", "babel", "rich", "asyncio", "starlette")
 
@@ -26,19 +27,18 @@ ISSUE = "---\ntitle: T\nsubject: S\npreheader: P\nauthor: A\ndate: 2026-05-11\nl
 
 
 def mailer(*arguments: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "mailer", *arguments]
+    program = [sys.executable, "-m", "mailer", *arguments]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     environ = {key: value for key, value in os.environ.items() if not key.startswith("MAILER_")}
     environ["PYTHONPATH"] = str(Path(__file__).parents[2])
-    return subprocess.Popen(command, cwd=cwd, text=True, env=environ, **pipes)
+    return subprocess.Popen(program, cwd=cwd, text=True, env=environ, **pipes)
 
 
 def ask(*arguments: str, cwd: Path) -> Any:
-    """What a command that gives JSON says."""
-    process = mailer(*arguments, "--json", cwd=cwd)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    return json.loads(out)
+    """What a command that gives JSON says; it runs in this process."""
+    done = command(cwd, *arguments, "--json")
+    assert done.status == 0, done.err
+    return done.json
 
 
 def living(directory: Path) -> list[str]:
@@ -127,7 +127,10 @@ def test_closed_pipe(place: Path) -> None:
 
 def test_send_and_wait(place: Path) -> None:
     """With nothing configured and nothing running, --wait delivers to everyone once and leaves no process behind."""
-    status = ask("send", "issue.md", "--yes", "--wait", cwd=place)
+    process = mailer("send", "issue.md", "--yes", "--wait", "--json", cwd=place)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    status = json.loads(out)
     assert (status["state"], status["counts"]["sent"]) == ("finished", 40)
     assert captured(place, "issue-1") == sorted(f"{n}.eml" for n in range(1, 41))
 

@@ -1,7 +1,7 @@
 """A publisher's folder with a configuration, subscribers and an SMTP relay that keeps a log: for end-to-end tests.
 
-Everything runs as its users run it: as processes, through the command line. The judgement is made from outside, the
-relay's log against what ``mailer recipients`` says.
+Whatever delivers runs as its users run it: as processes. The judgement is made from outside, the relay's log against
+what ``mailer recipients`` says.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mailer.model.ledger import SendId, SendState, Status
+from mailer.store import open_store
+from tests.servers.command_line import command
 from tests.servers.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,11 +51,11 @@ class Publisher:
     """``store``: a database URL. The relay's faults are given as JSON, see ``tests.servers.smtp``."""
 
     def __init__(self, home: Path, store: str, faults: Sequence[dict[str, Any]] = (), more: str = "") -> None:
-        self.home, self.log = home, home / "relay.jsonl"
-        command = [sys.executable, "-m", "tests.servers.smtp", "--log", str(self.log)]
+        self.home, self.store, self.log = home, store, home / "relay.jsonl"
+        relay = [sys.executable, "-m", "tests.servers.smtp", "--log", str(self.log)]
         for fault in faults:
-            command += ["--fault", json.dumps(fault)]
-        self.relay = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+            relay += ["--fault", json.dumps(fault)]
+        self.relay = subprocess.Popen(relay, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert self.relay.stdout is not None
         port = int(self.relay.stdout.readline())
         (home / "mailer.toml").write_text(
@@ -83,17 +87,9 @@ retry_after = "1s"
 
     def run(self, *arguments: str, status: int = 0) -> str:
         """Runs a command to its end; gives its stdout."""
-        done = subprocess.run(
-            [sys.executable, "-m", "mailer", *arguments],
-            cwd=self.home,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        assert done.returncode == status, f"{arguments} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        done = command(self.home, *arguments)
+        assert done.status == status, f"{arguments} exited {done.status}\n{done.out}\n{done.err}"
+        return done.out
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run(*arguments, "--json"))
@@ -126,7 +122,7 @@ retry_after = "1s"
         finally:
             if worker.poll() is None:
                 worker.send_signal(signal.SIGTERM)
-            assert worker.wait(60) in (0, -signal.SIGKILL), (self.home / "worker.log").read_text()
+            assert worker.wait(60) in (0, -signal.SIGKILL), self.said()
 
     def accepted(self) -> list[dict[str, Any]]:
         """What the relay has accepted so far."""
@@ -135,18 +131,28 @@ retry_after = "1s"
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def wait_accepted(self, count: int, seconds: float = 60.0) -> None:
-        assert until(lambda: len(self.accepted()) >= count, seconds), (self.home / "worker.log").read_text()
+        assert until(lambda: len(self.accepted()) >= count, seconds), self.said()
+
+    def said(self) -> str:
+        """The log of its workers."""
+        return (self.home / "worker.log").read_text()
+
+    def wait_for(self, send: str, condition: Callable[[Status], object], seconds: float = 90.0) -> None:
+        """Looks at the send's figures until a condition comes true; whenever it looks, the states must add up."""
+        with closing(open_store(self.store)) as store:
+
+            def fulfilled() -> bool:
+                found = store.sends.status(SendId(send), time.time())
+                assert sum(found.counts.values()) == found.send.audience
+                return bool(condition(found))
+
+            assert until(fulfilled, seconds, 0.1), f"{self.run('status', send)}\n{self.said()}"
 
     def wait_finished(self, send: str, seconds: float = 90.0) -> dict[str, Any]:
-        """Asks for the status until the send is finished; whenever it asks, the states must add up."""
-        found: dict[str, Any] = {}
-
-        def finished() -> bool:
-            found.update(self.json("status", send))
-            assert sum(found["counts"].values()) == found["audience"]
-            return bool(found["state"] == "finished")
-
-        assert until(finished, seconds), f"{found}\n{(self.home / 'worker.log').read_text()}"
+        """The send's status when it is finished."""
+        self.wait_for(send, lambda found: found.send.state is SendState.FINISHED, seconds)
+        found: dict[str, Any] = self.json("status", send)
+        assert sum(found["counts"].values()) == found["audience"]
         return found
 
     def judge(self, send: str) -> Counter[str]:
