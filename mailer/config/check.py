@@ -13,7 +13,6 @@ from mailer.delivery.destination import same_destination
 from mailer.errors import AddressError, ConfigError, nearest
 from mailer.model.address import parse_address
 from mailer.model.settings import Settings
-from mailer.wire.dkim import dkim_key
 from mailer.wire.verp import MAX_LOCAL
 
 Finding = tuple[Path, str, str]
@@ -188,6 +187,8 @@ def _dkim(settings: Settings) -> Iterator[Finding]:
             todo = "Signing needs domain, selector and key; without [dkim] nothing is signed."
             yield ("dkim", name), f"'dkim.{name}' is missing", todo
         return
+    from mailer.wire.dkim import dkim_key  # takes a while to import, and most commands sign nothing
+
     try:
         key = dkim_key(given["domain"], given["selector"], given["key"])
     except ConfigError as error:
