@@ -11,14 +11,23 @@ from collections.abc import Iterator
 import pytest
 
 
+@pytest.fixture(scope="module")
+def _older_heap() -> Iterator[None]:
+    """What was there before a module is none of its tests': to go through it again for each took most of their time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
-def quiet_loop(recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def quiet_loop(
+    _older_heap: None, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> Iterator[None]:
     """Nothing is left behind: no unawaited exception, no unclosed transport."""
     gc.collect()  # what an earlier test left isn't this one's
-    gc.freeze()  # nor need the whole heap be gone through again to find what this one leaves
     recwarn.clear()
     yield
     gc.collect()
-    gc.unfreeze()
     assert [str(w.message) for w in recwarn if issubclass(w.category, (ResourceWarning, RuntimeWarning))] == []
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
