@@ -121,7 +121,7 @@ class Events(Protocol):
         or why none of them is stored. An event that several tell is the first one's."""
 
     def waiting(self, limit: int) -> list[KeptEvent]:
-        """Those not acted on, oldest first."""
+        """Those not acted on, oldest first. Only of those that are to be read again ``raw`` is there, as JSON text."""
 
     def refusals(self, limit: int) -> list[KeptEvent]:
         """What relays refused for good (or for too long) and nobody has looked at, as events."""

@@ -11,15 +11,15 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, TextClause
+from sqlalchemy import Connection
 
 from mailer.model.ledger import RecipientState, SendId
 from mailer.model.people import BOUNCED, COMPLAINED, SOFT_BOUNCES
 from mailer.service.effects import BLOCKED, Effect
 from mailer.service.inbox import Acted, Decision
-from mailer.store.database import Database, Lock, clean
+from mailer.store.database import Database, Hot, Lock, clean
 from mailer.store.feedback import LATEST, LATEST_SECONDS, Feedback
 from mailer.store.suppressions import SUPPRESS
 
@@ -27,8 +27,7 @@ SOFT_SECONDS = 90 * 86400.0
 """How long a temporary failure counts against an address."""
 
 
-@dataclass(frozen=True, slots=True)
-class _About:
+class _About(NamedTuple):
     """What a decision is about, as the ledger knows it: 0 and empty for what it doesn't. ``proven``: the event named
     the message itself; else it is put down to the latest send that reached the address."""
 
@@ -65,12 +64,9 @@ class Acting:
 
     def __init__(self, database: Database) -> None:
         self._database, self._feedback = database, Feedback(database)
-        sql, given = database.sql, database.given
-        self._new = sql(
-            "SELECT key FROM events WHERE state = 'new' AND key IN (SELECT k FROM {keys} AS g)",
-            keys=given("keys", k="int"),
-        )
-        self._by_message = sql(
+        hot, given = database.hot, database.given
+        self._new = hot("SELECT key FROM events WHERE state = 'new' AND key BETWEEN :first AND :last")
+        self._by_message = hot(
             """SELECT g.n, e.key AS send, e.id AS send_id, r.position, r.state, coalesce(r.subscriber, 0) AS subscriber,
                 coalesce(r.address_key, s.email_key, '') AS address, e.kind, r.refused_at IS NOT NULL AS unjudged
             FROM {messages} AS g CROSS JOIN sends e CROSS JOIN recipients r
@@ -78,7 +74,7 @@ class Acting:
             WHERE e.id = g.send AND r.send = e.key AND r.position = g.position""",
             messages=given("messages", n="int", send="text", position="int"),
         )
-        self._by_address = sql(
+        self._by_address = hot(
             """SELECT f.n, f.subscriber, coalesce(e.key, 0) AS send, coalesce(e.id, '') AS send_id,
                 coalesce(r.position, 0) AS position
             FROM (SELECT g.n, s.id AS subscriber, ({latest}) AS send
@@ -88,7 +84,7 @@ class Acting:
             addresses=given("addresses", n="int", address="text", at="float"),
             latest=LATEST.format(at="g.at", latest_seconds=LATEST_SECONDS),
         )
-        self._settle = sql(
+        self._settle = hot(
             """UPDATE recipients AS r SET state = g.state, judged = 1, updated_at = :now, status = nullif(g.status, ''),
                 reply = g.reply
             FROM {settled} AS g
@@ -96,44 +92,44 @@ class Acting:
                 AND (r.state, g.state) IN {legal_moves}""",
             settled=given("settled", send="int", position="int", state="text", status="text", reply="text"),
         )
-        self._judge = sql(
+        self._judge = hot(
             """UPDATE recipients AS r SET judged = 1 FROM {judged} AS g
             WHERE r.send = g.send AND r.position = g.position""",
             judged=given("judged", send="int", position="int"),
         )
-        self._leave = sql(
+        self._leave = hot(
             """UPDATE subscribers AS s SET status = 'unsubscribed', unsubscribed_at = :now, updated_at = :now
             FROM {left} AS g
             WHERE s.id = g.id AND s.status <> 'unsubscribed' AND coalesce(s.confirmed_at, g.at) <= g.at""",
             left=given("left", id="int", at="float"),
         )
-        self._suppress = sql(
+        self._suppress = hot(
             SUPPRESS, rows=given("rows", email_key="text", reason="text", source="text", created_at="float")
         )
-        self._count = sql(
+        self._count = hot(
             """INSERT INTO soft_bounces (email_key, send, at) SELECT g.email_key, g.send, g.at FROM {soft} AS g
             WHERE true ON CONFLICT DO NOTHING""",
             soft=given("soft", email_key="text", send="int", at="float"),
         )
-        self._clear = sql(
+        self._clear = hot(
             """DELETE FROM soft_bounces WHERE (email_key, send) IN (
                 SELECT b.email_key, b.send FROM {cleared} AS g CROSS JOIN soft_bounces b
                 WHERE b.email_key = g.email_key AND b.at <= g.at)""",
             cleared=given("cleared", email_key="text", at="float"),
         )
-        self._too_many = sql(
+        self._too_many = hot(
             """SELECT email_key FROM soft_bounces
             WHERE email_key IN (SELECT k FROM {keys} AS g) AND at > :since
             GROUP BY email_key HAVING count(*) >= :soft_limit""",
             keys=given("keys", k="text"),
         )
-        self._add_up = sql(
+        self._add_up = hot(
             """INSERT INTO event_totals (provider, type, reason, total)
             SELECT g.provider, g.type, g.reason, g.total FROM {totals} AS g WHERE true
             ON CONFLICT (provider, type, reason) DO UPDATE SET total = event_totals.total + excluded.total""",
             totals=given("totals", provider="text", type="text", reason="text", total="int"),
         )
-        self._done = sql(
+        self._done = hot(
             """UPDATE events AS r SET state = g.state, acted_at = :now, done = g.done FROM {done} AS g
             WHERE r.key = g.key""",
             done=given("done", key="int", state="text", done="text"),
@@ -159,8 +155,10 @@ class Acting:
         return Acted(len(found), suppressed, left, settled, dict(work.blocked))
 
     def _not_done(self, connection: Connection, decisions: Sequence[Decision]) -> list[Decision]:
-        keys = json.dumps([(one.kept.key,) for one in decisions if one.kept.key])
-        new = set(connection.execute(self._new, {"keys": keys}).scalars())
+        keys = [one.kept.key for one in decisions if one.kept.key]
+        if not keys:
+            return list(decisions)
+        new = {key for (key,) in self._new.run(connection, {"first": min(keys), "last": max(keys)})}
         return [one for one in decisions if not one.kept.key or one.kept.key in new]
 
     def _found(self, connection: Connection, decisions: Sequence[Decision]) -> list[tuple[Decision, _About]]:
@@ -168,28 +166,26 @@ class Acting:
         found: dict[int, _About] = {}
         messages = [(n, *one.message) for n, one in enumerate(decisions) if one.message]
         if messages:
-            for row in connection.execute(self._by_message, {"messages": json.dumps(messages)}):
-                found[row.n] = _About(
-                    row.send,
-                    SendId(row.send_id),
-                    row.position,
-                    row.state,
-                    row.subscriber,
-                    row.address or decisions[row.n].address,
-                    row.kind == "test",
+            for n, send, send_id, position, state, subscriber, address, kind, unjudged in self._by_message.run(
+                connection, {"messages": json.dumps(messages)}
+            ):
+                found[n] = _About(
+                    send,
+                    SendId(send_id),
+                    position,
+                    state,
+                    subscriber,
+                    address or decisions[n].address,
+                    kind == "test",
                     proven=True,
-                    unjudged=bool(row.unjudged),
+                    unjudged=bool(unjudged),
                 )
         addresses = [(n, one.address, one.at) for n, one in enumerate(decisions) if n not in found and one.address]
         if addresses:
-            for row in connection.execute(self._by_address, {"addresses": json.dumps(addresses)}):
-                found[row.n] = _About(
-                    row.send,
-                    SendId(row.send_id),
-                    row.position,
-                    subscriber=row.subscriber,
-                    address=decisions[row.n].address,
-                )
+            for n, subscriber, send, send_id, position in self._by_address.run(
+                connection, {"addresses": json.dumps(addresses)}
+            ):
+                found[n] = _About(send, SendId(send_id), position, subscriber=subscriber, address=decisions[n].address)
         return [
             (one, about)
             for n, one in enumerate(decisions)
@@ -206,17 +202,17 @@ class Acting:
                 "since": now - SOFT_SECONDS,
                 "soft_limit": soft_limit,
             }
-            for address in connection.execute(self._too_many, values).scalars():
+            for (address,) in self._too_many.run(connection, values):
                 work.suppressed.setdefault(address, (SOFT_BOUNCES, work.sources[address]))
 
     def _run(
-        self, connection: Connection, statement: TextClause, name: str, rows: Iterable[tuple[Any, ...]], **values: float
+        self, connection: Connection, statement: Hot, name: str, rows: Iterable[tuple[Any, ...]], **values: float
     ) -> int:
         """A statement for rows, sorted, so that groups never wait for each other in a circle; how many it changed."""
         ordered = sorted(rows)
         if not ordered:
             return 0
-        return connection.execute(statement, {name: json.dumps(ordered), **values}).rowcount
+        return int(statement.run(connection, {name: json.dumps(ordered), **values}).rowcount)
 
 
 def _work(found: Collection[tuple[Decision, _About]], now: float) -> _Work:

@@ -85,6 +85,7 @@ def words(dialect: str) -> dict[str, str]:
         "temporary": "ON COMMIT DROP" if postgresql else "",
         # SQLite's RETURNING knows only the table's own columns, PostgreSQL's all of FROM.
         "returned": "r.send, r.position, r.epoch" if postgresql else "send, position, epoch",
+        "index_of": "strpos" if postgresql else "instr",
         "persona_id": "CAST(CAST(persona AS json) ->> 'id' AS int)" if postgresql else "json_extract(persona, '$.id')",
     }
     for event in Event:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from mailer.bounces.event import Event, EventType, Reason
 from mailer.model.ledger import SendId
@@ -32,8 +32,8 @@ class SqlEvents:
 
     def __init__(self, database: Database) -> None:
         self._database, self._acting = database, Acting(database)
-        sql, given = database.sql, database.given
-        self._add = sql(
+        sql, hot, given = database.sql, database.hot, database.given
+        self._add = hot(
             """INSERT INTO events (provider, event_id, received_at, verified, send, position, event)
             SELECT g.provider, g.event_id, g.received_at, g.verified, g.send, g.position, g.event
             FROM {events} AS g WHERE true
@@ -50,20 +50,22 @@ class SqlEvents:
             ),
         )
         tokens = given("tokens", token="text", digest="text", received_at="float")  # noqa: S106 - a column's type
-        self._take = sql(
+        self._take = hot(
             """INSERT INTO webhook_tokens (token, digest, received_at)
             SELECT g.token, g.digest, g.received_at FROM {tokens} AS g WHERE true
             ON CONFLICT DO NOTHING RETURNING token""",
             tokens=tokens,
         )
-        self._taken = sql(
+        self._taken = hot(
             "SELECT t.token, t.digest FROM {tokens} AS g JOIN webhook_tokens t ON t.token = g.token", tokens=tokens
         )
-        self._waiting = sql(
-            """SELECT key, provider, event, received_at, send, position, verified, acted_at FROM events
-            WHERE state = 'new' ORDER BY key LIMIT :limit"""
+        self._waiting = hot(
+            """SELECT key, provider, CASE WHEN acted_at IS NULL THEN {without_raw} ELSE event END, received_at, send,
+                position, verified, acted_at
+            FROM events WHERE state = 'new' ORDER BY key LIMIT :limit""",
+            without_raw=_WITHOUT_RAW,
         )
-        self._refusals = sql(
+        self._refusals = hot(
             """SELECT e.id, r.position, r.email, r.state, r.code, r.status, r.reply, r.updated_at
             FROM recipients r {by_refused} JOIN sends e ON e.key = r.send
             WHERE r.refused_at IS NOT NULL LIMIT :limit"""
@@ -109,7 +111,7 @@ class SqlEvents:
             to_add = [row for answer, several in zip(answers, rows, strict=True) if answer is None for row in several]
             # In one order, so that two transactions with the same events never wait for each other in a circle.
             values = {"events": json.dumps(sorted(to_add, key=_key))}
-            new = {tuple(row) for row in connection.execute(self._add, values)} if to_add else set()
+            new = set(self._add.run(connection, values)) if to_add else set()
         counted: list[int | TokenReused] = []
         for answer, several in zip(answers, rows, strict=True):
             own = new.intersection(map(_key, several)) if answer is None else set()
@@ -127,8 +129,8 @@ class SqlEvents:
         if not wanted:
             return [None] * len(told)
         values = {"tokens": json.dumps([(token, *wanted[token]) for token in sorted(wanted)])}
-        new = set(connection.execute(self._take, values).scalars())
-        digests = {row.token: row.digest for row in connection.execute(self._taken, values)}
+        new = {token for (token,) in self._take.run(connection, values)}
+        digests = dict(self._taken.run(connection, values))
         answers: list[int | TokenReused | None] = []
         for token, one in zip(tokens, told, strict=True):
             if one.once and digests.get(token) != one.once.digest:
@@ -141,11 +143,11 @@ class SqlEvents:
     def waiting(self, limit: int) -> list[KeptEvent]:
         with self._database.read() as connection:
             self._database.along_index(connection)
-            return [_kept(row) for row in connection.execute(self._waiting, {"limit": limit})]
+            return [_kept(*row) for row in self._waiting.run(connection, {"limit": limit})]
 
     def refusals(self, limit: int) -> list[KeptEvent]:
         with self._database.read() as connection:
-            return [_refusal(row) for row in connection.execute(self._refusals, {"limit": limit})]
+            return [_refusal(*row) for row in self._refusals.run(connection, {"limit": limit})]
 
     def act(self, decisions: Sequence[Decision], now: float, soft_limit: int) -> Acted:
         return self._acting.act(decisions, now, soft_limit)
@@ -203,10 +205,15 @@ def dump_event(event: Event) -> str:
 
 def load_event(text: str) -> Event:
     """The inverse of ``dump_event``, but for ``raw``, which stays JSON text."""
-    fields: Mapping[str, Any] = json.loads(text)
-    reason = fields.get("reason")
-    return Event(**{**fields, "type": EventType(fields["type"]), "reason": reason and Reason(reason)})
+    fields: dict[str, Any] = json.loads(text)
+    fields["type"] = EventType(fields["type"])
+    if "reason" in fields:
+        fields["reason"] = Reason(fields["reason"])
+    return Event(**fields)
 
+
+_WITHOUT_RAW = """substr(event, 1, {index_of}(event, ', "raw": "') - 1) || '}}'"""
+"""What ``dump_event`` gives, but for the last field: within a text, a quotation mark would be escaped."""
 
 _Row = tuple[str, str, float, int, str | None, int | None, str]
 """Provider, event id, when it came, whether it is verified, send, position, event."""
@@ -222,29 +229,39 @@ def _key(row: _Row) -> tuple[str, str]:
     return row[:2]
 
 
-def _kept(row: Row[Any]) -> KeptEvent:
-    return KeptEvent(
-        row.key,
-        row.provider,
-        load_event(row.event),
-        row.received_at,
-        row.send,
-        row.position,
-        bool(row.verified),
-        again=row.acted_at is not None,
-    )
+def _kept(
+    key: int,
+    provider: str,
+    event: str,
+    received_at: float,
+    send: str | None,
+    position: int | None,
+    verified: int,
+    acted_at: float | None,
+) -> KeptEvent:
+    own = SendId(send) if send is not None else None
+    return KeptEvent(key, provider, load_event(event), received_at, own, position, bool(verified), acted_at is not None)
 
 
-def _refusal(row: Row[Any]) -> KeptEvent:
+def _refusal(
+    send: str,
+    position: int,
+    email: str,
+    state: str,
+    code: int | None,
+    status: str | None,
+    reply: str | None,
+    updated_at: float,
+) -> KeptEvent:
     """``permanent`` is None: a 5xx says that trying again is of no use, not that the address is no good."""
-    said = f"{row.code or ''} {row.status or ''} {row.reply or ''}"
+    said = f"{code or ''} {status or ''} {reply or ''}"
     event = Event(
-        EventType.BOUNCED if row.code else EventType.FAILED,  # without a reply there was no message, or no relay
-        recipient=row.email,
-        permanent=None if row.state == "failed" else False,
-        status=row.status or "",
+        EventType.BOUNCED if code else EventType.FAILED,  # without a reply there was no message, or no relay
+        recipient=email,
+        permanent=None if state == "failed" else False,
+        status=status or "",
         diagnostic=" ".join(said.split()),
-        event_id=f"{row.id}:{row.position}",
-        timestamp=row.updated_at,
+        event_id=f"{send}:{position}",
+        timestamp=updated_at,
     )
-    return KeptEvent(0, RELAY, event, row.updated_at, SendId(row.id), row.position)
+    return KeptEvent(0, RELAY, event, updated_at, SendId(send), position)

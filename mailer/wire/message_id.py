@@ -19,15 +19,18 @@ def make_message_id(secret: bytes, send: SendId, position: int, domain: str) -> 
 
 
 def split_message_id(text: str) -> tuple[SendId, int] | None:
-    """Send and position of an id that looks like ours; unproven, see ``is_ours``. None for any other."""
+    """Send and position of an id that looks like ours; unproven, see ``own_message``. None for any other."""
     found = _OURS.fullmatch(text.strip())
     return (SendId(found["send"]), int(found["position"])) if found else None
 
 
-def is_ours(secret: bytes, text: str) -> bool:
-    """Whether the id was made with this secret."""
+def own_message(secret: bytes, text: str) -> tuple[SendId, int] | None:
+    """Likewise, of an id that was made with this secret."""
     found = _OURS.fullmatch(text.strip())
-    return found is not None and hmac.compare_digest(found["tag"], _tag(secret, found["send"], int(found["position"])))
+    if found is None:
+        return None
+    name, position = found["send"], int(found["position"])
+    return (SendId(name), position) if hmac.compare_digest(found["tag"], _tag(secret, name, position)) else None
 
 
 def _tag(secret: bytes, name: str, position: int) -> str:

@@ -17,7 +17,7 @@ from mailer.wire.links import (
     read_token,
     share_code,
 )
-from mailer.wire.message_id import is_ours, make_message_id, split_message_id
+from mailer.wire.message_id import make_message_id, own_message, split_message_id
 
 SECRET = b"a secret of the publisher's"
 
@@ -111,14 +111,14 @@ def test_message_id_is_stable_and_ours() -> None:
     text = make_message_id(SECRET, SendId("kw24-1"), 17, "example.com")
     assert text == make_message_id(SECRET, SendId("kw24-1"), 17, "example.com")
     assert split_message_id(text) == ("kw24-1", 17)
-    assert is_ours(SECRET, text)
-    assert is_ours(SECRET, text.strip("<>"))
-    assert not is_ours(b"other", text)
-    assert not is_ours(SECRET, text.replace(".17.", ".18."))
+    assert own_message(SECRET, text) == ("kw24-1", 17)
+    assert own_message(SECRET, text.strip("<>")) == ("kw24-1", 17)
+    assert own_message(b"other", text) is None
+    assert own_message(SECRET, text.replace(".17.", ".18.")) is None
 
 
 @pytest.mark.parametrize("text", ["", "<a@b>", "<kw24-1.x.0@b>", "<kw24-1.1.0123456789abcdef0123>"])
 def test_foreign_message_id(text: str) -> None:
     """Another mailer's Message-ID is none of ours."""
     assert split_message_id(text) is None
-    assert not is_ours(SECRET, text)
+    assert own_message(SECRET, text) is None
