@@ -33,12 +33,14 @@ class Logfmt(logging.Formatter):
         self._hide = hide
 
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        fields = [f"time={time}", f"level={record.levelname.lower()}", f"pid={record.process}", f"from={record.name}"]
-        fields.append(f"msg={_quoted(self._hide(record.getMessage()))}")
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6]
+        line = (
+            f"time={time}Z level={record.levelname.lower()} pid={record.process} from={record.name}"
+            f" msg={_quoted(self._hide(record.getMessage()))}"
+        )
         if record.exc_info:
-            fields.append(f"error={_quoted(self._hide(self.formatException(record.exc_info)))}")
-        return " ".join(fields)
+            line += f" error={_quoted(self._hide(self.formatException(record.exc_info)))}"
+        return line
 
 
 def address_hider(key: bytes) -> Callable[[str], str]:
@@ -67,6 +69,11 @@ def log_to_stderr(key: bytes | None = None, *, addresses: bool = False, level: i
     secret; without one (no settings were read yet), the hashes are this process's own. ``addresses``: shown as they
     are.
     """
+    # What no line has in it isn't asked for either: this halves the time of a line
+    # (https://docs.python.org/3/howto/logging.html#optimization). asyncio's tasks: from Python 3.12 on.
+    logging._srcfile = None
+    logging.logThreads = logging.logMultiprocessing = False
+    vars(logging)["logAsyncioTasks"] = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Logfmt(shown if addresses else address_hider(key or secrets.token_bytes(16))))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from binascii import a2b_qp
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -40,7 +41,7 @@ def read_json(body: bytes) -> object:
     Raises ``WebhookMalformed``: it isn't UTF-8, isn't JSON (NaN isn't either), is nested too deep, has huge numbers.
     """
     try:
-        text = body.decode("utf-8-sig")
+        text = body.removeprefix(BOM_UTF8).decode()
     except UnicodeDecodeError:
         raise WebhookMalformed("the body isn't UTF-8") from None
     if _too_deep(body):
@@ -151,7 +152,9 @@ def moment(value: object) -> float | None:
     """Unix seconds out of a date: ISO 8601 or RFC 3339 (UTC where no zone is named), RFC 5322, or a number."""
     if not isinstance(value, str) or len(value) > 60:
         return seconds(value) if not isinstance(value, str) else None
-    trimmed = _NANOSECONDS.sub(r"\1", value.strip())
+    trimmed = value.strip()
+    if "." in trimmed:
+        trimmed = _NANOSECONDS.sub(r"\1", trimmed)
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             found = read(trimmed)

@@ -63,7 +63,7 @@ def create_app(
         states = {what: "ok" if good else "unreachable" for what, good in zip(probes, answers, strict=True)}
         return JSONResponse({"ready": ready, **states}, status_code=200 if ready else 503, headers=_UNCACHED)
 
-    known = [Route("/", index), Route("/healthz", healthz), Route("/readyz", readyz), *routes]
+    known = [*routes, Route("/", index), Route("/healthz", healthz), Route("/readyz", readyz)]
     if metrics is not None:
         known += metrics.routes()
     app = Starlette(routes=known, exception_handlers={404: not_found, 500: broken})

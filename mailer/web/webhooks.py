@@ -31,6 +31,7 @@ from mailer.service.events import Reading, read_webhook
 from mailer.service.group import Group
 from mailer.service.inbox import Events, NewEvents, TokenReused
 from mailer.web.fetch import Fetch, FetchError
+from mailer.web.patience import Patience
 
 T = TypeVar("T")
 
@@ -111,6 +112,8 @@ class _Endpoint:
     failed_at: dict[str, float] = field(default_factory=dict)
     fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
     logged_at: dict[str, float] = field(default_factory=dict)
+    coming: Patience = field(default_factory=lambda: Patience(BODY_SECONDS))
+    answering: Patience = field(default_factory=lambda: Patience(PATIENCE))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = await self._respond(scope, receive)
@@ -140,7 +143,7 @@ class _Endpoint:
         if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY:
             raise _Refused(413, too_large, Connection="close")
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            with self.coming:
                 more = True
                 while more:
                     message = await receive()
@@ -158,7 +161,7 @@ class _Endpoint:
 
     async def _take(self, provider: str, headers: Mapping[str, str], body: bytes) -> Response:
         try:
-            async with asyncio.timeout(PATIENCE):
+            with self.answering:
                 try:
                     confirm = await self._store(provider, headers, body)
                 except CertificateNeeded as needed:

@@ -436,10 +436,13 @@ def test_malformed(shared: Site, provider: str, body: bytes) -> None:
         assert shared.tell(provider, sign(provider, body)).status == 400
 
 
-def test_slow(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that doesn't come is 408, and costs nobody else anything."""
     monkeypatch.setattr(webhooks, "BODY_SECONDS", 0.3)
-    with closing(_begin(site, "Content-Length: 1000")) as connection:
+    with (
+        served_site(sqlite_url, monkeypatch.setenv) as site,
+        closing(_begin(site, "Content-Length: 1000")) as connection,
+    ):
         connection.sendall(b"[")
         assert site.tell("postmark", tell("postmark", *site.somebody())).status == 200
         assert _status(connection) == 408
@@ -485,19 +488,20 @@ def _status(connection: socket.socket) -> int:
 # --- the database
 
 
-def test_database_locked(site: Site, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_locked(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While SQLite is locked it is 503, with when to come again; the retries that follow are taken once."""
     monkeypatch.setattr(webhooks, "PATIENCE", 0.3)
-    told = tell("sendgrid", *site.somebody(3))
-    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        answers = [site.tell("sendgrid", told) for _ in range(2)]
-        assert [(one.status, one.headers["retry-after"]) for one in answers] == [(503, "60")] * 2
-        assert site.kept() == []
-        other.execute("ROLLBACK")
-    monkeypatch.setattr(webhooks, "PATIENCE", 20.0)
-    assert [site.tell("sendgrid", told).status for _ in range(2)] == [200, 200]
-    assert len(site.kept()) == 3
+    with served_site(sqlite_url, monkeypatch.setenv) as site:
+        told = tell("sendgrid", *site.somebody(3))
+        with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            answers = [site.tell("sendgrid", told) for _ in range(2)]
+            assert [(one.status, one.headers["retry-after"]) for one in answers] == [(503, "60")] * 2
+            assert site.kept() == []
+            other.execute("ROLLBACK")
+        for _ in range(2):
+            assert until(lambda: site.tell("sendgrid", told).status == 200)
+        assert len(site.kept()) == 3
 
 
 def test_database_away(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -552,20 +556,20 @@ def test_one_commit(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert sorted(site.kept()) == sorted(people[:17])
 
 
-def test_waiting_bounded(site: Site, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_bounded(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for the database counts among the bodies, also when it was answered that it is to come again: there
     is never more than may be, and all goes on when the database does."""
     monkeypatch.setattr(webhooks, "MAX_BODIES", 3000)
     monkeypatch.setattr(webhooks, "PATIENCE", 0.1)
-    told = tell("postmark", *site.somebody())
-    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        texts = [site.tell("postmark", told).text for _ in range(3000 // len(told.body) + 2)]
-        assert (texts[0], texts[-1]) == ("Not now.\n", "Too much at once.\n")
-        other.execute("ROLLBACK")
-    monkeypatch.setattr(webhooks, "PATIENCE", 20.0)
-    assert until(lambda: site.tell("postmark", told).status == 200)
-    assert len(site.kept()) == 1
+    with served_site(sqlite_url, monkeypatch.setenv) as site:
+        told = tell("postmark", *site.somebody())
+        with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            texts = [site.tell("postmark", told).text for _ in range(3000 // len(told.body) + 2)]
+            assert (texts[0], texts[-1]) == ("Not now.\n", "Too much at once.\n")
+            other.execute("ROLLBACK")
+        assert until(lambda: site.tell("postmark", told).status == 200)
+        assert len(site.kept()) == 1
 
 
 @pytest.mark.parametrize("provider", ["sendgrid", "ses", "mailgun"])
@@ -582,9 +586,8 @@ def test_large(shared: Site, provider: str) -> None:
     assert shared.kept().count(somebody) == 1
 
 
-def test_readers_go_on(site: Site, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readers_go_on(site: Site, sqlite_url: str) -> None:
     """While many requests wait for the database, other pages are answered at once."""
-    monkeypatch.setattr(webhooks, "PATIENCE", 2.0)
     tellings = [tell("sendgrid", *site.somebody()) for _ in range(12)]
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
