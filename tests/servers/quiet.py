@@ -21,9 +21,7 @@ def _older_heap() -> Iterator[None]:
 
 
 @pytest.fixture
-def quiet_loop(
-    _older_heap: None, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
-) -> Iterator[None]:
+def quiet_loop(_older_heap: None, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Nothing is left behind: no unawaited exception, no unclosed transport."""
     gc.collect()  # what an earlier test left isn't this one's
     recwarn.clear()
