@@ -3,7 +3,8 @@
 The real ``mailer web`` takes in requests over HTTP, kept-alive connections from a process of its own: SendGrid's signed
 batches, and Postmark's single events, these with each number of connections. Each is in the store when it is answered.
 Then a worker's round acts on all of them, for a list and a send that exist. SQLite with ``synchronous=FULL``;
-PostgreSQL with its default settings.
+PostgreSQL with its default settings. The limit beside it: uvicorn alone, which answers the same single requests and
+does nothing about them.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from pathlib import Path
 from benchmarks.postgres import postgres
 from mailer.bounces.event import EventType
 from mailer.config import load_settings, secret_key
-from mailer.model.ledger import Outcome, RecipientState, Reply, Send, SendKind, WorkerId
+from mailer.model.ledger import Outcome, RecipientState, Reply, Send, SendId, SendKind, WorkerId
 from mailer.service.events import CHUNK, act_on_events
 from mailer.service.ports import Incoming, NewSend
 from mailer.store import SqlStore, migrate, open_store
 from mailer.wire.message_id import make_message_id
 from tests.servers.senders import Told, sections_toml, sign
+from workers.collector import spare_the_collector
 
 NOW = time.time()
 SHARE = {EventType.BOUNCED: 5, EventType.COMPLAINED: 1, EventType.UNSUBSCRIBED: 2}
@@ -85,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     found: list[Figures] = []
     with ExitStack() as stack:
+        found += limits(options)
         for name in filter(None, options.stores.split(",")):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailer-bench-")))
             if name == "postgresql":
@@ -100,6 +103,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{one.store:<12}{one.what:<58}{one.events:>8}{one.seconds:>9.2f}{one.rate:>10,.0f}{one.cpu:>12.3f}")
     slowest = min((one.rate for one in found if one.what.startswith("SendGrid")), default=0.0)
     return int(slowest < options.at_least)
+
+
+def limits(options: argparse.Namespace) -> Iterator[Figures]:
+    """The same single requests, answered by uvicorn alone."""
+    for connections in map(int, filter(None, options.connections.split(","))):
+        say(f"uvicorn alone, {connections} connections")
+        names = [make_message_id(b"", SendId("kw01-1"), n, "garten.example") for n in range(options.events)]
+        made = [json.dumps(postmark_event(0, n, name)).encode() for n, name in enumerate(names)]
+        tellings = [sign("postmark", one) for one in made]
+        with served("-m", "benchmarks.peers.bare_web") as (pid, port):
+            before = cpu_seconds(pid)
+            seconds = tell(port, "postmark", tellings, connections)
+            spent = cpu_seconds(pid) - before
+        what = f"one a request, {connections} at once: answered"
+        yield Figures("uvicorn", what, options.events, seconds, 1000 * spent / options.events)
 
 
 def measure(name: str, url: str, folder: Path, options: argparse.Namespace) -> Iterator[Figures]:
@@ -132,6 +150,7 @@ def measure(name: str, url: str, folder: Path, options: argparse.Namespace) -> I
             if waiting != options.events:
                 raise SystemExit(f"{waiting} events are in the inbox, not {options.events}")
             yield Figures(name, f"{what}: taken in", options.events, seconds, 1000 * spent / options.events)
+            spare_the_collector()  # as a worker does
             began, used = time.monotonic(), time.process_time()
             while act_on_events(store.events, secret, 5, time.time()) >= CHUNK:
                 pass
@@ -195,10 +214,19 @@ def postmark_event(run: int, number: int, message_id: str) -> dict[str, object]:
 @contextmanager
 def web(config: Path) -> Iterator[tuple[int, int]]:
     """``mailer web``: its process id and port."""
+    with served("-m", "mailer", "web", "--config", str(config), "--port", log=config.parent / "web.log") as found:
+        yield found
+
+
+@contextmanager
+def served(*arguments: str, log: Path = Path(os.devnull)) -> Iterator[tuple[int, int]]:
+    """A Python process that listens on the port that is its last argument: its process id, and the port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mailer", "web", "--port", str(port), "--config", str(config)]
-    with (config.parent / "web.log").open("ab") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    with (
+        log.open("ab") as said,
+        subprocess.Popen([sys.executable, *arguments, str(port)], stdout=said, stderr=said) as process,
+    ):
         try:
             _wait_for(port, process)
             yield process.pid, port
@@ -214,7 +242,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None:
             break
         time.sleep(0.05)
-    raise SystemExit("mailer web doesn't come up: python -m mailer web says why")
+    raise SystemExit(f"a process doesn't come up: run it by hand, it says why: {process.args}")
 
 
 def cpu_seconds(pid: int) -> float:

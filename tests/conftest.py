@@ -1,1 +1,9 @@
 """Shared by all tests. Fixtures of one kind of server stand in ``tests/servers``."""
+
+from __future__ import annotations
+
+import signal
+
+# A shell starts what runs in the background so that it ignores Ctrl-C, and so would all that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -128,7 +128,8 @@ retry_after = "1s"
         """What the relay has accepted so far."""
         if not self.log.exists():
             return []
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        *lines, _ = self.log.read_text().split("\n")  # what follows the last line end may be half of a line
+        return [json.loads(line) for line in lines]
 
     def wait_accepted(self, count: int, seconds: float = 60.0) -> None:
         assert until(lambda: len(self.accepted()) >= count, seconds), self.said()
