@@ -136,6 +136,30 @@ async def test_refused_after_the_dot(postfix: PostfixServer) -> None:
     assert [one.recipient for one in postfix.wait_arrived(1)] == ["anna@example.com"]
 
 
+async def test_announced(postfix: PostfixServer) -> None:
+    """Postfix, which hangs up on whoever pipelines what mustn't be, takes a message's commands with the dot before it;
+    what it refuses, after a dot too, delivers nothing to anybody else."""
+    connection = await session(postfix.port)
+    connection.lend(float("inf"), 100, may_announce=True)
+    messages = [to(f"{name}@example.com") for name in ("anna", "ben", "spam", "cleo", "unlisted")]
+    answers: list[object] = []
+    assert await connection.offer(messages[0]) is None
+    answers.append((await connection.dot()).code)
+    assert await connection.offer(messages[1]) is None
+    for message in messages[2:]:
+        assert connection.announce(message)
+        answers.append((await connection.dot()).code)
+        refused = await connection.offer(message)
+    assert answers == [250, 250, 554, 250]
+    assert refused == Refused("rcpt", REFUSALS["unlisted"][1])
+    assert connection.usable
+    assert await connection.offer(to("dora@example.com")) is None
+    assert (await connection.dot()).code == 250
+    await connection.quit()
+    arrived = {one.recipient: one.content for one in postfix.wait_arrived(4)}
+    assert arrived == {f"{name}@example.com": MESSAGE for name in ("anna", "ben", "cleo", "dora")}
+
+
 async def test_closing(postfix: PostfixServer) -> None:
     """421 ends the session with Postfix's words, and nothing is delivered."""
     connection = await session(postfix.port)
