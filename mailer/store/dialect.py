@@ -6,7 +6,8 @@ so that SQL and Python can't disagree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 
 from sqlalchemy import TextClause, text
 
@@ -64,7 +65,8 @@ def _legal() -> str:
     return ", ".join(f"('{state}', '{to}')" for state, to in pairs)
 
 
-def words(dialect: str) -> dict[str, str]:
+@cache
+def words(dialect: str) -> Mapping[str, str]:
     """What ``{…}`` may stand for in a statement of this dialect."""
     postgresql = dialect == POSTGRESQL
     found = {
@@ -95,7 +97,7 @@ def words(dialect: str) -> dict[str, str]:
 
 def statement(dialect: str, template: str, **more: str) -> TextClause:
     """A template with its words filled in; ``more`` are words of this statement alone, and may use those before."""
-    known = words(dialect)
+    known = dict(words(dialect))
     for name, part in more.items():
         known[name] = part.format_map(known)
     return text(template.format_map(known))
