@@ -20,6 +20,9 @@ pytest_plugins = ("tests.servers.postgres", "tests.faults.fixtures")
 pytestmark = pytest.mark.timeout(300)  # leases take their time, and a machine may be slow
 
 SLOW = {"phase": "dot", "delay": 0.02}
+SLOWER = {"phase": "dot", "delay": 0.4}
+"""Whoever is told to end has something left to give back, on however busy a machine."""
+
 PEOPLE = 60
 
 WORKER_POINTS = names("start", "send", "leave", "ghost")
@@ -48,9 +51,13 @@ def kill_at(publication: Publication, arm: Arm) -> list[str]:
 
 
 def killed_at(ground: Ground, chance: random.Random, points: list[str], store: str) -> None:
-    relay = ground.relay(SLOW)
+    relay, slower = ground.relay(SLOW), ground.relay(SLOWER)
     arms = [Arm(point, chance.randint(1, BY_NAME[point].often)) for point in points]
-    cases = [partial(kill_at, ground.publication(arm.point, relay, PEOPLE, store=store), arm) for arm in arms]
+    cases = []
+    for arm in arms:
+        leaves = BY_NAME[arm.point].occasion == "leave"
+        publication = ground.publication(arm.point, slower if leaves else relay, PEOPLE, store=store)
+        cases.append(partial(kill_at, publication, arm))
     breaches = [breach for found in all_at_once(cases) for breach in found]
     assert not breaches, "\n\n".join(breaches)
 
