@@ -77,13 +77,13 @@ class Figures:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints a table, and exits 1 if ``--at-least`` isn't reached by the signed batches."""
+    """Prints a table, and exits 1 if ``--at-least`` isn't reached by the signed batches, or by acting on events."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=50_000, help="events of each kind of request")
     parser.add_argument("--batch", type=int, default=500, help="events of one of SendGrid's requests")
     parser.add_argument("--connections", default="1,8,64", help="how many at once, for the single events: a list")
     parser.add_argument("--stores", default="sqlite,postgresql")
-    parser.add_argument("--at-least", type=float, default=0.0, help="events a second taken in by signed batches")
+    parser.add_argument("--at-least", type=float, default=0.0, help="events a second, taken in by signed batches and acted on")
     options = parser.parse_args(arguments)
     found: list[Figures] = []
     with ExitStack() as stack:
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{'store':<12}{'what':<58}{'events':>8}{'seconds':>9}{'events/s':>10}{'web CPU ms':>12}")
     for one in found:
         print(f"{one.store:<12}{one.what:<58}{one.events:>8}{one.seconds:>9.2f}{one.rate:>10,.0f}{one.cpu:>12.3f}")
-    slowest = min((one.rate for one in found if one.what.startswith("SendGrid")), default=0.0)
+    slowest = min((one.rate for one in found if one.what.startswith(("SendGrid", "the same"))), default=0.0)
     return int(slowest < options.at_least)
 
 
