@@ -83,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=500, help="events of one of SendGrid's requests")
     parser.add_argument("--connections", default="1,8,64", help="how many at once, for the single events: a list")
     parser.add_argument("--stores", default="sqlite,postgresql")
-    parser.add_argument("--at-least", type=float, default=0.0, help="events a second, taken in by signed batches and acted on")
+    parser.add_argument(
+        "--at-least", type=float, default=0.0, help="events a second, taken in by signed batches and acted on"
+    )
     options = parser.parse_args(arguments)
     found: list[Figures] = []
     with ExitStack() as stack:
