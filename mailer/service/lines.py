@@ -88,63 +88,26 @@ class Lines(Generic[T]):
 
     def next(self) -> tuple[str, T, float] | None:
         """The next item that may go, its destination and the time; each needs one ``leave``. None: none may now."""
-        turns = self._turns
-        while turns:
-            name = turns.popleft()
-            line = self._lines.get(name)
-            if line is None:
-                continue
-            if not line.items:
-                line.queued = False
-                continue
-            if line.busy >= self._small or name in self.caps or name in self.ticketed:
-                if not self._may_go(name, line):
-                    line.queued, line.still_since = False, line.still_since or self._clock()
-                    continue
-                line.tickets -= line.tickets > 0
-            item = line.items.popleft()
-            line.still_since = 0.0
-            self.waiting -= 1
-            now = self._clock()
-            line.busy += 1
-            line.since += now
-            if line.items:
-                turns.append(name)
-            else:
-                line.queued = False
-            return name, item, now
-        return None
+        found = self._take()
+        if found is None:
+            return None
+        name, line, item = found
+        now = self._clock()
+        line.busy += 1
+        line.since += now
+        return name, item, now
 
     def follow(self) -> tuple[str, T] | None:
         """The next item, and its destination, for whoever is busy with another; then ``begin`` or ``unfollow``.
 
         None: there is none, or it is one of a destination with a limit, whose moment can't be known now.
         """
-        turns = self._turns
-        while turns:
-            name = turns.popleft()
-            line = self._lines.get(name)
-            if line is None:
-                continue
-            if not line.items:
-                line.queued = False
-                continue
-            if name in self.caps or name in self.ticketed:
-                turns.appendleft(name)
-                return None
-            if line.busy >= self._small and not self._may_go(name, line):
-                line.queued, line.still_since = False, line.still_since or self._clock()
-                continue
-            item = line.items.popleft()
-            line.still_since = 0.0
-            self.waiting -= 1
-            self._following[item] = name, self._clock()
-            if line.items:
-                turns.append(name)
-            else:
-                line.queued = False
-            return name, item
-        return None
+        found = self._take(unlimited=True)
+        if found is None:
+            return None
+        name, _, item = found
+        self._following[item] = name, self._clock()
+        return name, item
 
     def unfollow(self, item: T) -> bool:
         """It follows nothing any more; who called has it. False: it has been given back."""
@@ -284,6 +247,36 @@ class Lines(Generic[T]):
         return quick / max(seconds, 1.0)
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _take(self, *, unlimited: bool = False) -> tuple[str, _Line[T], T] | None:
+        """Takes the next item that may go out of its line. ``unlimited``: none, if its destination has a limit."""
+        turns = self._turns
+        while turns:
+            name = turns.popleft()
+            line = self._lines.get(name)
+            if line is None:
+                continue
+            if not line.items:
+                line.queued = False
+                continue
+            limited = name in self.caps or name in self.ticketed
+            if limited and unlimited:
+                turns.appendleft(name)
+                return None
+            if limited or line.busy >= self._small:
+                if not self._may_go(name, line):
+                    line.queued, line.still_since = False, line.still_since or self._clock()
+                    continue
+                line.tickets -= line.tickets > 0
+            item = line.items.popleft()
+            line.still_since = 0.0
+            self.waiting -= 1
+            if line.items:
+                turns.append(name)
+            else:
+                line.queued = False
+            return name, line, item
+        return None
 
     def _may_go(self, name: str, line: _Line[T]) -> bool:
         return (name not in self.ticketed or line.tickets > 0) and line.busy < self._most(name, line)
