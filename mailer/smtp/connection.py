@@ -141,10 +141,11 @@ class SmtpConnection:
             raise RelayError("the session is in the middle of another message", where=self.where)
         if envelope.smtputf8 and not self._utf8:
             return Refused("local", NO_SMTPUTF8)
-        mail, rcpt = self._commands(envelope)
-        before, self._phase = self._phase, _Phase.BUSY
-        if before is not _Phase.ANNOUNCED:
+        mail = rcpt = b""
+        if self._phase is not _Phase.ANNOUNCED:  # else they are out
+            mail, rcpt = self._commands(envelope)
             self.offered += 1
+        before, self._phase = self._phase, _Phase.BUSY
         self._announced, self._is_answered = None, False
         try:
             refused = await (self._pipelined if self._pipelining else self._one_by_one)(mail, rcpt, before)
