@@ -6,9 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +17,7 @@ from mailer.model.ledger import Outcome, RecipientState, Reply, SendId, WorkerId
 from mailer.service.events import act_on_events
 from mailer.service.inbox import NewEvent
 from mailer.store import SqlStore, open_store
+from tests.servers.command_line import Ran
 
 ISSUE = """\
 ---
@@ -34,17 +33,6 @@ Read this, {{ subscriber.first_name | default('friend') }}.
 """
 
 PEOPLE = "email,first_name,plan\nann@example.com,Ann,free\nbob@example.com,,premium\n"
-
-
-@dataclass(frozen=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 Mailer = Callable[..., Ran]
