@@ -1,7 +1,8 @@
 """How many events a second come in by webhook, and how many are acted on: ``python -m benchmarks.webhooks``.
 
 The real ``mailer web`` takes in requests over HTTP, kept-alive connections from a process of its own: SendGrid's signed
-batches, and Postmark's single events, these with each number of connections. Each is in the store when it is answered.
+batches, and Postmark's single events, these with each number of connections and of web processes. Each is in the store
+when it is answered.
 Then a worker's round acts on all of them, for a list and a send that exist. SQLite with ``synchronous=FULL``;
 PostgreSQL with its default settings. The limit beside it: uvicorn alone, which answers the same single requests and
 does nothing about them.
@@ -24,6 +25,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.cpu import cpu_seconds, tree
 from benchmarks.postgres import postgres
 from mailer.bounces.event import EventType
 from mailer.config import load_settings, secret_key
@@ -63,7 +65,7 @@ MakeEvent = Callable[[int, int, str], dict[str, object]]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one run came to. ``cpu``: of the web process, milliseconds an event."""
+    """What one run came to. ``cpu``: of all web processes, milliseconds an event."""
 
     store: str
     what: str
@@ -82,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", type=int, default=50_000, help="events of each kind of request")
     parser.add_argument("--batch", type=int, default=500, help="events of one of SendGrid's requests")
     parser.add_argument("--connections", default="1,8,64", help="how many at once, for the single events: a list")
+    parser.add_argument("--processes", default="1,2", help="how many web processes, for the single events: a list")
     parser.add_argument("--stores", default="sqlite,postgresql")
     parser.add_argument(
         "--at-least", type=float, default=0.0, help="events a second, taken in by signed batches and acted on"
@@ -115,9 +118,9 @@ def limits(options: argparse.Namespace) -> Iterator[Figures]:
         made = [json.dumps(postmark_event(0, n, name)).encode() for n, name in enumerate(names)]
         tellings = [sign("postmark", one) for one in made]
         with served("-m", "benchmarks.peers.bare_web") as (pid, port):
-            before = cpu_seconds(pid)
+            before = used(pid)
             seconds = tell(port, "postmark", tellings, connections)
-            spent = cpu_seconds(pid) - before
+            spent = used(pid) - before
         what = f"one a request, {connections} at once: answered"
         yield Figures("uvicorn", what, options.events, seconds, 1000 * spent / options.events)
 
@@ -132,32 +135,35 @@ def measure(name: str, url: str, folder: Path, options: argparse.Namespace) -> I
     with closing(open_store(url)) as store:
         say(f"{name}: {options.events} people, and a send that reached them")
         send = reached(store, options.events)
-        kinds: list[tuple[str, str, int, int, MakeEvent]] = [
-            (f"SendGrid, signed, {options.batch} a request", "sendgrid", options.batch, 8, sendgrid_event)
+        kinds: list[tuple[str, str, int, int, int, MakeEvent]] = [
+            (f"SendGrid, signed, {options.batch} a request", "sendgrid", options.batch, 8, 1, sendgrid_event)
         ]
-        for connections in map(int, filter(None, options.connections.split(","))):
-            what = f"Postmark, password, one a request, {connections} at once"
-            kinds.append((what, "postmark", 1, connections, postmark_event))
-        for run, (what, provider, batch, connections, event) in enumerate(kinds):
+        for processes in map(int, filter(None, options.processes.split(","))):
+            for connections in map(int, filter(None, options.connections.split(","))):
+                what = (
+                    f"Postmark, one a request, {connections} at once, {processes} process{'es'[: 2 * (processes > 1)]}"
+                )
+                kinds.append((what, "postmark", 1, connections, processes, postmark_event))
+        for run, (what, provider, batch, connections, processes, event) in enumerate(kinds):
             say(f"{name}: {what}")
             people = range(1, options.events + 1)
             made = [event(run, n, make_message_id(secret, send.id, n, "garten.example")) for n in people]
             requests = [made[at : at + batch] for at in range(0, len(made), batch)]
             tellings = [sign(provider, json.dumps(one if batch > 1 else one[0]).encode()) for one in requests]
-            with web(config) as (pid, port):
-                before = cpu_seconds(pid)
+            with web(config, processes) as (pid, port):
+                before = used(pid)
                 seconds = tell(port, provider, tellings, connections)
-                spent = cpu_seconds(pid) - before
+                spent = used(pid) - before
             waiting, _ = store.events.backlog()
             if waiting != options.events:
                 raise SystemExit(f"{waiting} events are in the inbox, not {options.events}")
             yield Figures(name, f"{what}: taken in", options.events, seconds, 1000 * spent / options.events)
             spare_the_collector()  # as a worker does
-            began, used = time.monotonic(), time.process_time()
+            began, spent = time.monotonic(), time.process_time()
             while act_on_events(store.events, secret, 5, time.time()) >= CHUNK:
                 pass
-            seconds, used = time.monotonic() - began, time.process_time() - used
-            yield Figures(name, "the same: acted on", options.events, seconds, 1000 * used / options.events)
+            seconds, spent = time.monotonic() - began, time.process_time() - spent
+            yield Figures(name, "the same: acted on", options.events, seconds, 1000 * spent / options.events)
             if store.events.backlog()[0]:
                 raise SystemExit("events wait that weren't acted on")
 
@@ -214,10 +220,15 @@ def postmark_event(run: int, number: int, message_id: str) -> dict[str, object]:
 
 
 @contextmanager
-def web(config: Path) -> Iterator[tuple[int, int]]:
-    """``mailer web``: its process id and port."""
-    with served("-m", "mailer", "web", "--config", str(config), "--port", log=config.parent / "web.log") as found:
-        yield found
+def web(config: Path, processes: int) -> Iterator[tuple[int, int]]:
+    """``mailer web``, when all of its processes take requests: its process id and port."""
+    log = config.parent / "web.log"
+    log.write_bytes(b"")
+    several = ("--processes", str(processes)) if processes > 1 else ()
+    with served("-m", "mailer", "web", *several, "--config", str(config), "--port", log=log) as (pid, port):
+        while log.read_text().count("Application startup complete") < processes:
+            time.sleep(0.1)
+        yield pid, port
 
 
 @contextmanager
@@ -247,10 +258,9 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit(f"a process doesn't come up: run it by hand, it says why: {process.args}")
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def used(pid: int) -> float:
+    """User and system time of a process and its children so far."""
+    return sum(map(cpu_seconds, tree(pid)))
 
 
 def tell(port: int, provider: str, tellings: Sequence[Told], connections: int) -> float:

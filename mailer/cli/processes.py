@@ -39,10 +39,14 @@ MISUSED = 2
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process to be kept running. ``arguments`` follow ``python``: ``("-m", "mailer", "worker")`` or a script."""
+    """A process to be kept running. ``arguments`` follow ``python``: ``("-m", "mailer", "worker")`` or a script.
+
+    ``descriptors``: open files of ours that it gets, under the same numbers.
+    """
 
     name: str
     arguments: tuple[str, ...]
+    descriptors: tuple[int, ...] = ()
 
 
 class _Running:
@@ -56,9 +60,10 @@ class _Running:
 
     def start(self, read_end: int, now: float) -> None:
         command = [sys.executable, "-m", MODULE, str(read_end), *self.child.arguments]
+        descriptors = (read_end, *self.child.descriptors)
         try:
             self.process = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.DEVNULL, pass_fds=(read_end,), start_new_session=True
+                command, stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True
             )
         except OSError as error:
             log.warning("%s can't be started: %s", self.child.name, error)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import click
 import uvicorn
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from mailer.cli.common import config_option, load
 from mailer.cli.edges import opened
 from mailer.cli.logs import log_addresses_option, log_to_stderr
 from mailer.cli.redis_url import redis_url
+from mailer.cli.web_processes import listen, serve_together
 from mailer.config import secret_key
-from mailer.errors import ConfigError
 from mailer.mjml.templates import load_templates, own_templates
 from mailer.queue.arq_queue import connect
+from mailer.queue.client_limit import connect_limits
 from mailer.web.app import PATIENCE, create_app
 from mailer.web.breakers import BreakerFigures
 from mailer.web.client_address import parse_networks
@@ -31,7 +33,7 @@ from mailer.web.preferences import PreferencesPages, preferences_routes
 from mailer.web.rate_limit import RateLimit, limited
 from mailer.web.subscribe import SubscribePages, subscribe_routes
 from mailer.web.unsubscribe import draw_unsubscribe_pages, unsubscribe_routes
-from mailer.web.webhooks import webhook_routes
+from mailer.web.webhooks import webhooks_app
 from workers.collector import spare_the_collector
 from workers.letters import draw_letters
 
@@ -49,9 +51,12 @@ share an address."""
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--fd", type=click.IntRange(0), help="Take this open socket instead; systemd passes the first one as 3.")
+@click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="How many.")
 @log_addresses_option
 @config_option
-def command(host: str, port: int, log_addresses: bool) -> None:
+@click.pass_context
+def command(ctx: click.Context, host: str, port: int, fd: int | None, processes: int, log_addresses: bool) -> None:
     """Run the web process only: /unsubscribe and /preferences, which every message links to, /subscribe, health pages.
 
     /healthz says that it runs, /readyz that database and Redis answer.
@@ -66,12 +71,20 @@ def command(host: str, port: int, log_addresses: bool) -> None:
     subscribe_pages, confirm_pages = SubscribePages(pages), draw_confirm_pages(pages)
     draw_letters(loaded)  # an error in their templates is said now, and not in a worker's log
     busy = pages.page("web/unsubscribe.html", "busy_title", "busy_text", button=False, again=False)
+    if processes > 1:
+        with opened(loaded):
+            listening = listen(host, port, fd)  # what is wrong with either is said once, and not by each process
+        ctx.exit(serve_together(loaded, listening, processes, log_addresses=log_addresses))
 
     def refused(seconds: int) -> Response:
         return busy.response(429, Retry_After=str(seconds))
 
     with opened(loaded) as store:
         queue, secret = connect(redis_url(loaded)), secret_key(loaded)
+        limits = connect_limits(redis_url(loaded), secret)
+
+        def guarded(name: str, routes: Iterable[BaseRoute], limit: tuple[float, float]) -> list[BaseRoute]:
+            return limited(routes, RateLimit(*limit), refused, name, limits)
 
         async def database() -> None:
             await asyncio.to_thread(store.workers.alive, 0.0, 0.0)
@@ -90,25 +103,18 @@ def command(host: str, port: int, log_addresses: bool) -> None:
                 publication.language,
                 probes,
                 [
-                    *webhook_routes(store.events, loaded.settings.webhooks, publication.base_url, fetch),
-                    *limited(unsubscribe_routes(store, secret, unsubscribe_pages), RateLimit(*ONE_CLICKS), refused),
-                    *limited(preferences_routes(store, secret, preferences_pages), RateLimit(*FORMS), refused),
-                    *limited(subscribe, RateLimit(*SIGN_UPS), refused),
-                    *limited(confirm_routes(store.sign_ups, secret, confirm_pages), RateLimit(*FORMS), refused),
+                    *guarded("one-clicks", unsubscribe_routes(store, secret, unsubscribe_pages), ONE_CLICKS),
+                    *guarded("preferences", preferences_routes(store, secret, preferences_pages), FORMS),
+                    *guarded("sign-ups", subscribe, SIGN_UPS),
+                    *guarded("confirm", confirm_routes(store.sign_ups, secret, confirm_pages), FORMS),
                 ],
+                webhooks=webhooks_app(store.events, loaded.settings.webhooks, publication.base_url, fetch),
                 trusted=parse_networks(loaded.settings.web.trusted_proxies),
                 metrics=Metrics([StoreFigures(store), BreakerFigures(redis_url(loaded))]),
             ),
-            host,
-            port,
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             # uvicorn raises the signal that ended it once more when it is done, for whoever handled it before.
             signal.signal(number, lambda *_: None)
         spare_the_collector()
-        try:
-            uvicorn.Server(config).run()
-        except SystemExit as error:
-            raise ConfigError(
-                f"the web process can't listen on {host} port {port}", todo="Take another --host or --port."
-            ) from error
+        uvicorn.Server(config).run([listen(host, port, fd)])

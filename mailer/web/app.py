@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from html import escape
 
@@ -11,13 +12,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mailer.web.access_log import AccessLog
+from mailer.web.access_log import AccessLog, Note
 from mailer.web.client_address import ClientAddress, Networks
 from mailer.web.headers import SecurityHeaders
 from mailer.web.metrics import Metrics
 from mailer.web.pages import page_headers
+from mailer.web.webhooks import PREFIX, ROUTE, Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +46,14 @@ def create_app(
     probes: Mapping[str, Probe],
     routes: Sequence[BaseRoute] = (),
     *,
+    webhooks: Webhooks | None = None,
     trusted: Networks = (),
     metrics: Metrics | None = None,
 ) -> ASGIApp:
     """The ASGI application. ``probes`` are what ``/readyz`` asks, by name (``database``, ``redis``).
 
-    ``routes``: what else is answered. ``trusted``: networks of reverse proxies. ``metrics`` counts the requests, and
-    answers ``/metrics``.
+    ``routes``: what else is answered; ``webhooks``: what answers ``/webhooks/…``. ``trusted``: networks of reverse
+    proxies. ``metrics`` counts the requests, and answers ``/metrics``.
     """
 
     async def index(_: Request) -> Response:
@@ -69,7 +72,23 @@ def create_app(
     app = Starlette(routes=known, exception_handlers={404: not_found, 500: broken})
     app.router.redirect_slashes = False  # it would lead to whatever host the request names
     count = metrics.count if metrics else _uncounted
-    return ClientAddress(SecurityHeaders(AccessLog(app, known, count)), trusted)
+    logged = AccessLog(app, known, count)
+    pages = ClientAddress(SecurityHeaders(logged), trusted)
+    return pages if webhooks is None else _before(pages, webhooks, logged.note)
+
+
+def _before(pages: ASGIApp, webhooks: Webhooks, note: Note) -> ASGIApp:
+    """Events come by the thousand, from machines that need nothing of what a reader's page does; and what a page
+    passes through takes longer than an event."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            began = time.monotonic()
+            note(scope["method"], ROUTE, await webhooks(scope, receive, send), began)
+        else:
+            await pages(scope, receive, send)
+
+    return app
 
 
 async def healthz(_: Request) -> Response:

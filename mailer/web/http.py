@@ -97,12 +97,10 @@ class _Joined(asyncio.Transport):
             self._transport.write(written)
 
 
-def server_config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8000) -> uvicorn.Config:
+def server_config(app: ASGIApp) -> uvicorn.Config:
     """For ``uvicorn.Server``: no log but ours, nothing said of the server, no proxy believed but by us."""
     return uvicorn.Config(
         app,
-        host=host,
-        port=port,
         http=BoundedHttp,
         ws="none",
         log_config=None,

@@ -3,16 +3,21 @@
 What it says names no person, but how many people a publication has is nobody's business either: so it is answered only
 to who asks directly from this machine or a private network. A request that came through a reverse proxy is refused,
 whoever it is from.
+
+Where several processes serve, whichever is asked counts the requests of all:
+https://prometheus.github.io/client_python/multiprocess/.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -21,6 +26,9 @@ from starlette.routing import BaseRoute, Route
 from mailer.web.client_address import FORWARDING, client_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable that names a folder for the counters of several processes, when they are started."""
 
 FRESH = 5.0
 """Seconds for which figures are given again."""
@@ -36,15 +44,19 @@ Source = Callable[[], Iterable[Metric]]
 
 
 class Metrics:
-    """A web process's figures: its requests, its use of the machine, and what ``sources`` say."""
+    """The web's figures: its requests, what ``sources`` say, and a single process's use of the machine."""
 
     def __init__(self, sources: Sequence[Source] = ()) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        ProcessCollector(registry=self._registry)
+        together = TOGETHER in os.environ
+        (MultiProcessCollector if together else ProcessCollector)(registry=self._registry)
         for source in sources:
             self._registry.register(_Collected(source))
         self._requests = Counter(
-            "mailer_web_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
+            "mailer_web_requests",
+            "Requests answered.",
+            ("method", "route", "status"),
+            registry=None if together else self._registry,
         )
         self._counters: dict[tuple[str, str, int], Counter] = {}
         self._lock = asyncio.Lock()

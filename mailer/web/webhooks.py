@@ -14,13 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from mailer.bounces.errors import CertificateNeeded, WebhookError, WebhookRefused
@@ -31,11 +30,16 @@ from mailer.service.events import Reading, read_webhook
 from mailer.service.group import Group
 from mailer.service.inbox import Events, NewEvents, TokenReused
 from mailer.web.fetch import Fetch, FetchError
+from mailer.web.headers import DEFAULTS
 from mailer.web.patience import Patience
+from mailer.web.tally import Tally
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+PREFIX, ROUTE = "/webhooks/", "/webhooks/{provider}"
+"""What the paths begin with, and their form."""
 
 BODY_SECONDS = 30.0
 """How long a request's body may take to arrive."""
@@ -72,20 +76,24 @@ _BASIC = frozenset({"brevo", "mailjet", "postmark", "sparkpost"})
 _URLS = 50
 
 
-def webhook_routes(
+Webhooks = Callable[[Scope, Receive, Send], Awaitable[int]]
+"""An ASGI application for HTTP that gives the status it has answered with."""
+
+
+def webhooks_app(
     events: Events,
     sections: Mapping[str, Section],
     base_url: str,
     fetch: Fetch,
     now: Callable[[], float] = time.time,
-) -> list[BaseRoute]:
+) -> Webhooks:
     """For ``mailer.web.app.create_app``. ``sections``: ``[webhooks.<provider>]`` by provider; one may be empty.
 
     ``base_url``: where the web process is reached, without a slash at its end.
     """
     secrets = {name: read_section(section) for name, section in sections.items() if name in PROVIDERS}
     inbox = Group(events.add_all, ThreadPoolExecutor(1, "inbox"), TOGETHER, GATHER, expecting=ENOUGH, insisting=False)
-    return [Route("/webhooks/{provider}", _Endpoint(events, inbox, secrets, base_url, fetch, now))]
+    return _Endpoint(events, inbox, secrets, base_url, fetch, now)
 
 
 class _Refused(Exception):
@@ -112,15 +120,21 @@ class _Endpoint:
     failed_at: dict[str, float] = field(default_factory=dict)
     fetching: asyncio.Lock = field(default_factory=asyncio.Lock)
     logged_at: dict[str, float] = field(default_factory=dict)
+    taken: Tally = field(default_factory=lambda: Tally(_say_taken))
     coming: Patience = field(default_factory=lambda: Patience(BODY_SECONDS))
     answering: Patience = field(default_factory=lambda: Patience(PATIENCE))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._respond(scope, receive)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> int:
+        try:
+            response = await self._respond(scope, receive)
+        except Exception:
+            log.exception("a request to /webhooks/… failed in a way nobody foresaw")
+            response = _answer(500, "Something went wrong here. Please try again later.")
         await response(scope, receive, send)
+        return response.status_code
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
-        provider = scope["path_params"]["provider"]
+        provider = scope["path"].removeprefix(PREFIX)
         if provider not in self.secrets:
             return _answer(404, "There is nothing here.")
         if scope["method"] in ("GET", "HEAD"):
@@ -201,6 +215,7 @@ class _Endpoint:
             reading, stored = await self._in_thread(read_and_add)
         if isinstance(stored, TokenReused):
             raise WebhookRefused(stored.what, where=provider)
+        self.taken.add(provider, len(reading.told.events))
         return reading.confirm
 
     async def _add_with_others(self, told: NewEvents, size: int) -> int | TokenReused:
@@ -246,6 +261,10 @@ class _Endpoint:
             log.warning("/webhooks/%s: %s", provider, what)
 
 
+def _say_taken(provider: str, requests: int, events: int) -> None:
+    log.info("/webhooks/%s: events=%d requests=%d taken in", provider, events, requests)
+
+
 def _keep(table: dict[str, T], url: str, value: T) -> None:
     if len(table) >= _URLS:
         table.clear()
@@ -255,7 +274,7 @@ def _keep(table: dict[str, T], url: str, value: T) -> None:
 def _answer(status: int, text: str, **headers: str) -> PlainTextResponse:
     """``headers`` with ``_`` for ``-``."""
     more = {name.replace("_", "-"): value for name, value in headers.items()}
-    return PlainTextResponse(f"{text}\n", status, {"Cache-Control": "no-store", **more})
+    return PlainTextResponse(f"{text}\n", status, {**DEFAULTS, **more})
 
 
 _TAKEN = _answer(200, "Taken.")

@@ -332,7 +332,7 @@ def test_process(tmp_path: Path) -> None:
         found = store.subscribers.find(EMAIL)
     assert (answer.status, found and found.status) == (200, SubscriberStatus.UNSUBSCRIBED)
     written = (tmp_path / "log").read_text()
-    assert "Uvicorn running" in written
+    assert f"listening on http://127.0.0.1:{port}" in written
     assert [secret for secret in (EMAIL, link.rpartition("/")[2]) if secret in written] == []
 
 

@@ -30,7 +30,7 @@ from mailer.store.store import SqlStore, open_store
 from mailer.web import webhooks
 from mailer.web.app import create_app
 from mailer.web.fetch import FetchError, fetch
-from mailer.web.webhooks import webhook_routes
+from mailer.web.webhooks import webhooks_app
 from tests.servers.amazon import Amazon, amazon
 from tests.servers.postgres import PostgresServer
 from tests.servers.senders import (
@@ -93,8 +93,8 @@ def served_site(url: str, trust: Callable[[str, str], None], only: tuple[str, ..
     with closing(open_store(url)) as store, amazon(trust) as ours:
         ours.answers |= {CERTIFICATE_PATH: (200, {}, certificate()), CONFIRM_PATH: (200, {}, b"<Confirmed/>")}
         configured = {name: section for name, section in sections().items() if name in only}
-        routes = webhook_routes(store.events, configured, BASE_URL, ours.fetch, lambda: time.time() + clock[0])
-        with serving(create_app("B", "de", {}, routes)) as base:
+        app = webhooks_app(store.events, configured, BASE_URL, ours.fetch, lambda: time.time() + clock[0])
+        with serving(create_app("B", "de", {}, webhooks=app)) as base:
             yield Site(base, store, ours, clock)
 
 
@@ -279,6 +279,15 @@ def test_said_in_the_log(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     # uvicorn.access: pytest listens to it though it is off.
     everything = [f"{r.getMessage()} {r.exc_text}" for r in caplog.records if r.name != "uvicorn.access"]
     assert [line for line in everything if somebody in line] == []
+
+
+def test_taken_in_the_log(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """What a provider tells is a line at once, and then one for all that comes within some seconds; no other line."""
+    caplog.set_level(logging.INFO)
+    for count in (3, 2, 2):
+        assert site.tell("sendgrid", tell("sendgrid", *site.somebody(count))).status == 200
+    lines = [one.getMessage() for one in caplog.records if one.name.startswith("mailer.web")]
+    assert lines == ["/webhooks/sendgrid: events=3 requests=1 taken in"]
 
 
 # --- Amazon SNS
