@@ -56,15 +56,19 @@ def import_(ctx: click.Context, file: IO[bytes], as_json: bool) -> None:
     if as_json:
         refused = [{"line": row.line, "email": row.email, "reason": row.reason} for row in report.refused]
         counts = {"added": report.added, "updated": report.updated, "unchanged": report.unchanged}
-        counts |= {"refused_count": report.refused_count, "suppressed_count": report.suppressed_count}
+        counts |= {"refused_count": report.refused_count, "unsubscribed_count": report.unsubscribed_count}
+        counts |= {"suppressed_count": report.suppressed_count}
         suppressed = [{"email": one.email, "reason": one.reason} for one in report.suppressed]
-        print_json({**counts, "refused": refused, "suppressed": suppressed})
+        print_json({**counts, "refused": refused, "unsubscribed": report.unsubscribed, "suppressed": suppressed})
     else:
         taken = f"{number(report.added)} added, {number(report.updated)} updated, {number(report.unchanged)} unchanged"
         out.print(f"{taken}, {number(report.refused_count)} refused.")
+        if report.unsubscribed_count:
+            them = plural(report.unsubscribed_count, "of them stays", "of them stay")
+            err.print(f"{them} unsubscribed: 'mailer subscribers import FILE --json' lists them.", markup=False)
         if report.suppressed_count:
-            them = plural(report.suppressed_count, "of them is", "of them are")
-            err.print(f"{them} suppressed, as before: 'mailer suppressions list' says why.", markup=False)
+            them = plural(report.suppressed_count, "of them stays", "of them stay")
+            err.print(f"{them} suppressed: 'mailer suppressions list' says why.", markup=False)
     if report.refused_count and not report.added + report.updated + report.unchanged:
         ctx.exit(1)
 

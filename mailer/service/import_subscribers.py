@@ -45,8 +45,9 @@ class RefusedRow:
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of the rows. ``refused`` holds the first 10,000 of ``refused_count``; ``suppressed`` likewise those
-    who were taken, and whose addresses no mail may go to.
+    """What became of the rows. ``refused`` holds the first 10,000 of ``refused_count``. Of the rows that were taken,
+    ``unsubscribed`` (addresses) and ``suppressed`` hold likewise those that bring no mail to anybody: their people have
+    unsubscribed, or no mail may go to their addresses. One may be both.
 
     Two rows whose addresses differ only in case are one person: the second counts as updated or unchanged.
     """
@@ -56,6 +57,8 @@ class ImportReport:
     unchanged: int = 0
     refused_count: int = 0
     refused: list[RefusedRow] = field(default_factory=list)
+    unsubscribed_count: int = 0
+    unsubscribed: list[str] = field(default_factory=list)
     suppressed_count: int = 0
     suppressed: list[Suppression] = field(default_factory=list)
 
@@ -73,9 +76,9 @@ def import_csv(
 
     The header needs ``email``; the other names of ``COLUMNS`` fill columns, everything else becomes an attribute. An
     empty cell leaves what is there; a column without a name has to be empty. ``on_progress`` gets the number of rows
-    seen so far. ``find_suppressed`` is ``Suppressions.find``: an import lifts no suppression, and the report says
-    whose. Raises ``MailerError`` for a file or a header that can't be read; what was taken before a ``StoreError``
-    stays, and the file can be imported again.
+    seen so far. ``find_suppressed`` is ``Suppressions.find``: an import subscribes nobody again and lifts no
+    suppression, and the report says whom that concerns. Raises ``MailerError`` for a file or a header that can't be
+    read; what was taken before a ``StoreError`` stays, and the file can be imported again.
     """
     report = ImportReport()
 
@@ -88,18 +91,23 @@ def import_csv(
 
     rows = _incoming_rows(file, file_name, refuse)
     while chunk := list(itertools.islice(rows, CHUNK)):
-        for change in subscribers.upsert(chunk, now()):
-            match change:
+        for row, done in zip(chunk, subscribers.upsert(chunk, now()), strict=True):
+            match done.change:
                 case "added":
                     report.added += 1
                 case "updated":
                     report.updated += 1
                 case "unchanged":
                     report.unchanged += 1
+            if done.status is SubscriberStatus.UNSUBSCRIBED:
+                report.unsubscribed_count += 1
+                if len(report.unsubscribed) < KEEP:
+                    report.unsubscribed.append(row.key)
         if find_suppressed is not None:
             found = find_suppressed([row.key for row in chunk])
-            report.suppressed_count += len(found)
-            report.suppressed += [found[key] for key in sorted(found)][: KEEP - len(report.suppressed)]
+            suppressed = [found[row.key] for row in chunk if row.key in found]
+            report.suppressed_count += len(suppressed)
+            report.suppressed += suppressed[: KEEP - len(report.suppressed)]
         if on_progress is not None:
             on_progress(report.added + report.updated + report.unchanged + report.refused_count)
     return report

@@ -29,7 +29,7 @@ from mailer.model.ledger import (
     Status,
     WorkerId,
 )
-from mailer.model.people import Preferences, Subscriber, Suppression
+from mailer.model.people import Preferences, Subscriber, SubscriberStatus, Suppression
 from mailer.service.inbox import ComplaintBook, Events
 from mailer.service.sign_up import SignUps
 from mailer.wire.envelope import Envelope
@@ -61,6 +61,14 @@ Change = Literal["added", "updated", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
+class Upserted:
+    """What became of a row, and whether its person wants mail, which that doesn't change."""
+
+    change: Change
+    status: SubscriberStatus
+
+
+@dataclass(frozen=True, slots=True)
 class Leader:
     """Who brought how many new subscribers in a week; ``name`` is the first name, or the address with its local part
     shortened to its first letter."""
@@ -72,7 +80,7 @@ class Leader:
 class Subscribers(Protocol):
     """The people."""
 
-    def upsert(self, rows: Sequence[Incoming], now: float) -> list[Change]:
+    def upsert(self, rows: Sequence[Incoming], now: float) -> list[Upserted]:
         """One answer a row, in order; a key that comes twice in ``rows`` is merged in order.
 
         Attributes are merged into those that are there. Nobody is subscribed again by an import: status is kept.

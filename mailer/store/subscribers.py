@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from mailer.delivery.destination import destination
 from mailer.model.people import Subscriber
-from mailer.service.ports import Change, Incoming, Leader
+from mailer.service.ports import Change, Incoming, Leader, Upserted
 from mailer.store.database import HOLD, Database, Lock, clean
 from mailer.store.feedback import Feedback
 from mailer.store.people import BY_KEYS, PERSON, REACHABLE, dump_attributes, person
@@ -109,16 +109,17 @@ class SqlSubscribers:
             ORDER BY l.brought DESC, l.reached, s.id LIMIT :limit"""
         )
 
-    def upsert(self, rows: Sequence[Incoming], now: float) -> list[Change]:
+    def upsert(self, rows: Sequence[Incoming], now: float) -> list[Upserted]:
         with self._database.write() as connection:
             self._database.lock(connection, Lock.PEOPLE)
             known = self._known(connection, {row.key for row in rows})
             before = dict(known)
-            answers: list[Change] = []
+            answers: list[Upserted] = []
             for row in rows:
                 old = known.get(row.key)
                 new = _merged(old, row)
-                answers.append("added" if old is None else "unchanged" if new == old else "updated")
+                change: Change = "added" if old is None else "unchanged" if new == old else "updated"
+                answers.append(Upserted(change, new.status))
                 known[row.key] = new
             added = [_values(key, s) for key, s in known.items() if key not in before]
             changed = [_values(key, s) for key, s in known.items() if key in before and before[key] != s]

@@ -7,18 +7,22 @@ from sqlalchemy import text
 
 from mailer.model.ledger import RecipientState as S
 from mailer.model.people import SubscriberStatus
-from mailer.service.ports import Incoming, Leader
+from mailer.service.ports import Incoming, Leader, Upserted
 from mailer.store import SqlStore
 from tests.contract.store_cases import NOW, claim, counts, dotted, ident, incoming, keys, people, settle, started
 
 pytest_plugins = ("tests.servers.postgres",)
 
 
+def changes(store: SqlStore, *rows: Incoming) -> list[str]:
+    return [done.change for done in store.subscribers.upsert(rows, NOW)]
+
+
 def test_upsert_answers(store: SqlStore) -> None:
     """Each row gets its own answer, in order: added, updated where something changed, else unchanged."""
-    assert store.subscribers.upsert([incoming("a", first_name="Ann"), incoming("b")], NOW) == ["added", "added"]
+    assert changes(store, incoming("a", first_name="Ann"), incoming("b")) == ["added", "added"]
     again = [incoming("b", first_name="Bob"), incoming("a", first_name="Ann"), incoming("c")]
-    assert store.subscribers.upsert(again, NOW) == ["updated", "unchanged", "added"]
+    assert changes(store, *again) == ["updated", "unchanged", "added"]
 
 
 def test_upsert_merges_within(store: SqlStore) -> None:
@@ -27,7 +31,7 @@ def test_upsert_merges_within(store: SqlStore) -> None:
         Incoming("Upper@example.com", "upper@example.com", first_name="Ada", attributes={"plan": "free"}),
         Incoming("upper@example.com", "upper@example.com", last_name="Twin", attributes={"city": "Ulm"}),
     ]
-    assert store.subscribers.upsert(rows, NOW) == ["added", "updated"]
+    assert changes(store, *rows) == ["added", "updated"]
     found = store.subscribers.find("upper@example.com")
     assert found is not None
     assert (found.email, found.first_name, found.last_name) == ("Upper@example.com", "Ada", "Twin")
@@ -63,14 +67,19 @@ def test_attribute_names(store: SqlStore) -> None:
 
 
 def test_import_does_not_resubscribe(store: SqlStore) -> None:
-    """Who has unsubscribed stays so when imported again."""
+    """Who has unsubscribed stays so when imported again, and each of their rows is answered with that."""
     (a,) = people(store, "a")
     assert store.subscribers.unsubscribe(a, NOW)
-    store.subscribers.upsert([incoming("a", first_name="Ann")], NOW)
+    rows = [incoming("a", first_name="Ann"), incoming("b"), incoming("a")]
+    assert store.subscribers.upsert(rows, NOW) == [
+        Upserted("updated", SubscriberStatus.UNSUBSCRIBED),
+        Upserted("added", SubscriberStatus.SUBSCRIBED),
+        Upserted("unchanged", SubscriberStatus.UNSUBSCRIBED),
+    ]
     found = store.subscribers.find("a@example.com")
     assert found is not None
     assert found.status is SubscriberStatus.UNSUBSCRIBED
-    assert store.subscribers.count() == 0
+    assert store.subscribers.count() == 1
 
 
 def test_unsubscribe_idempotent(store: SqlStore) -> None:

@@ -269,9 +269,30 @@ def test_import_lifts_no_suppression(mailer: Mailer) -> None:
         {"email": "ann@example.com", "reason": "complained"},
         {"email": "else@example.com", "reason": "bounced"},
     ]
-    assert "2 of them are suppressed" in mailer("subscribers", "import", "more.csv").err
+    assert report["unsubscribed_count"] == 0
+    said = mailer("subscribers", "import", "more.csv").err
+    assert said == "2 of them stay suppressed: 'mailer suppressions list' says why.\n"
     assert mailer("subscribers", "show", "ann@example.com", "--json").json["suppressed"] == "complained"
     assert mailer("send", "issue.md", "--dry-run", "--json").json["audience"] == 1
+
+
+def test_import_subscribes_nobody_again(mailer: Mailer) -> None:
+    """Whoever has unsubscribed and is imported again stays so, the report says how many and who, and no send goes
+    there."""
+    mailer("subscribers", "import", "people.csv")
+    with closing(open_store(load_settings(None, {}).store_url)) as store:
+        ann = store.subscribers.find("ann@example.com")
+        assert ann is not None
+        store.subscribers.unsubscribe(ann.id, time.time())
+    Path("more.csv").write_text("email,first_name\nAnn@Example.com,Anna\nbob@example.com,\nnew@example.com,N\n")
+    people = mailer("subscribers", "import", "more.csv")
+    assert people.out == "1 added, 1 updated, 1 unchanged, 0 refused.\n"
+    assert people.err == "1 of them stays unsubscribed: 'mailer subscribers import FILE --json' lists them.\n"
+    report = mailer("subscribers", "import", "more.csv", "--json").json
+    assert (report["unchanged"], report["unsubscribed_count"], report["suppressed_count"]) == (3, 1, 0)
+    assert report["unsubscribed"] == ["ann@example.com"]
+    assert mailer("subscribers", "show", "ann@example.com", "--json").json["status"] == "unsubscribed"
+    assert mailer("send", "issue.md", "--dry-run", "--json").json["audience"] == 2
 
 
 def test_import_is_quiet_without_a_terminal(mailer: Mailer) -> None:

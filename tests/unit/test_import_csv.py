@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailer.errors import MailerError
-from mailer.model.people import Subscriber, SubscriberStatus
+from mailer.model.people import Subscriber, SubscriberStatus, Suppression
 from mailer.service import import_subscribers
 from mailer.service.import_subscribers import RefusedRow, export_csv, import_csv
-from mailer.service.ports import Change, Incoming, Leader
+from mailer.service.ports import Change, Incoming, Leader, Upserted
 
 
 class People:
@@ -23,16 +23,18 @@ class People:
         self.rows: dict[str, Subscriber] = {}
         self.chunks: list[int] = []
 
-    def upsert(self, rows: Sequence[Incoming], now: float) -> list[Change]:
+    def upsert(self, rows: Sequence[Incoming], now: float) -> list[Upserted]:
         self.chunks.append(len(rows))
-        answers: list[Change] = []
+        answers: list[Upserted] = []
         for row in rows:
             old = self.rows.get(row.key)
             base = old or Subscriber(len(self.rows) + 1, row.email)
             names = ("first_name", "last_name", "language", "timezone")
             fields = {name: getattr(base, name) if (v := getattr(row, name)) is None else v for name in names}
-            new = Subscriber(base.id, base.email, **fields, attributes={**base.attributes, **(row.attributes or {})})
-            answers.append("added" if old is None else "unchanged" if old == new else "updated")
+            attributes = {**base.attributes, **(row.attributes or {})}
+            new = Subscriber(base.id, base.email, **fields, attributes=attributes, status=base.status)
+            change: Change = "added" if old is None else "unchanged" if old == new else "updated"
+            answers.append(Upserted(change, new.status))
             self.rows[row.key] = new
         return answers
 
@@ -235,6 +237,33 @@ def test_many_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = b"email\n" + b"bad\n" * 5
     report = import_csv(io.BytesIO(data), "x", People(), lambda: 1.0, on_refused=told.append)
     assert (report.refused_count, len(report.refused), [row.line for row in told]) == (5, 2, [2, 3, 4, 5, 6])
+
+
+def test_who_stays_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of people who have unsubscribed, or are suppressed, are taken and counted, each one however many there are,
+    over all chunks; the first are kept, in the order of the file. One may be both."""
+    monkeypatch.setattr(import_subscribers, "CHUNK", 2)
+    monkeypatch.setattr(import_subscribers, "KEEP", 3)
+    people, _ = load("email\n" + "".join(f"p{n}@example.com\n" for n in range(6)))
+    for key in [f"p{n}@example.com" for n in range(1, 5)]:
+        people.rows[key] = Subscriber(people.rows[key].id, key, status=SubscriberStatus.UNSUBSCRIBED)
+    stopped = {key: Suppression(key, "bounced", "x", 1.0) for key in ("p0@example.com", "p3@example.com")}
+    asked: list[int] = []
+
+    def find(keys: Sequence[str]) -> dict[str, Suppression]:
+        asked.append(len(keys))
+        return {key: stopped[key] for key in keys if key in stopped}
+
+    rows = "".join(f"p{n}@example.com,Ann\n" for n in (4, 3, 2, 1, 0, 5)) + "P3@Example.com,Eve\nnew@example.com,\n"
+    data = io.BytesIO(f"email,first_name\n{rows}".encode())
+    report = import_csv(data, "x", people, lambda: 1.0, find_suppressed=find)
+    assert (report.added, report.updated) == (1, 7)
+    assert report.unsubscribed_count == 5
+    assert report.unsubscribed == ["p4@example.com", "p3@example.com", "p2@example.com"]
+    assert report.suppressed_count == 3
+    assert [one.email for one in report.suppressed] == ["p3@example.com", "p0@example.com", "p3@example.com"]
+    assert asked == [2, 2, 2, 2]
+    assert people.rows["p3@example.com"].status is SubscriberStatus.UNSUBSCRIBED
 
 
 def test_export_leaves_out() -> None:
