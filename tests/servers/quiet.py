@@ -12,12 +12,10 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def _older_heap() -> Iterator[None]:
+def _older_heap() -> None:
     """What was there before a module is none of its tests': to go through it again for each took most of their time."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture
