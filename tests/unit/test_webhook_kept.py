@@ -21,8 +21,8 @@ def test_same(provider: str) -> None:
     assert replace(again, event_id=event.event_id) == event
 
 
-@pytest.mark.parametrize("raw", ["", "7", "[]", '{"a": "cut o', "null", "[" * 5000, "\ud800", "{}"])
 @pytest.mark.parametrize("provider", [*PROVIDERS, "mail"])
-def test_unreadable(provider: str, raw: str) -> None:
+def test_unreadable(provider: str) -> None:
     """What can't be read, or says nothing, has no effect: at most an unknown event, and no exception."""
-    assert {str(event.type) for event in parse_kept(provider, raw)} <= {"unknown"}
+    for raw in ("", "7", "[]", '{"a": "cut o', "null", "[" * 5000, "\ud800", "{}"):
+        assert {str(event.type) for event in parse_kept(provider, raw)} <= {"unknown"}

@@ -67,14 +67,14 @@ def test_value_comes_back(value: str) -> None:
 
 
 @pytest.mark.parametrize("text", NASTY)
-@pytest.mark.parametrize("column", [0, 1, 60, 73, 74, 75])
-def test_chunk_comes_back_at_any_column(text: str, column: int) -> None:
+def test_chunk_comes_back_at_any_column(text: str) -> None:
     """A chunk is legal behind a line of any length, and says where it ends."""
-    encoded, end = encode_chunk(text, column)
-    before = b"x" * column
-    assert_legal(before + encoded)
-    assert decoded(before + encoded) == "x" * column + expected(text)
-    assert end == len((before + encoded).rpartition(b"\n")[2]) <= WIDTH
+    for column in (0, 1, 60, 73, 74, 75):
+        encoded, end = encode_chunk(text, column)
+        before = b"x" * column
+        assert_legal(before + encoded)
+        assert decoded(before + encoded) == "x" * column + expected(text)
+        assert end == len((before + encoded).rpartition(b"\n")[2]) <= WIDTH
 
 
 def test_empty_value_is_nothing() -> None:
