@@ -88,7 +88,7 @@ def _imap(settings: Settings) -> Iterator[Finding]:
 
 def _places(settings: Settings) -> Iterator[Finding]:
     publication = settings.publication
-    if publication.timezone not in zoneinfo.available_timezones():
+    if not _is_timezone(publication.timezone):
         todo = nearest(publication.timezone, sorted(zoneinfo.available_timezones()))
         todo = todo if todo.startswith("Did") else 'Give a name such as "Europe/Berlin".'
         yield ("publication", "timezone"), f"unknown timezone '{publication.timezone}'", todo
@@ -98,6 +98,15 @@ def _places(settings: Settings) -> Iterator[Finding]:
     if publication.country and not _is_country(publication.country):
         todo = 'Give two capital letters such as "DE" or "AT".'
         yield ("publication", "country"), f"no public holidays are known for country '{publication.country}'", todo
+
+
+def _is_timezone(name: str) -> bool:
+    # One file is read. To list what there is, as is done for a wrong one, takes reading 600 for each command.
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder's name, or a long one
+        return False
+    return not name.startswith(("posix/", "right/"))
 
 
 def _is_language(tag: str) -> bool:
