@@ -314,7 +314,7 @@ class Deliverer:
         if refused is not None:
             flight.heard(refused.reply, refused.phase)
             return await self._refused(claim, refused)
-        flight.following = self._announce(connection)
+        flight.following = self._announce(connection, flight.destination)
         if not await self._granted(flight.key):
             connection.drop()
             await self._give_back_stopped(claim.send)
@@ -329,11 +329,12 @@ class Deliverer:
         flight.heard(reply, "dot")
         return self._outcome(claim, RecipientState.DOTTED, event_of(reply), reply)
 
-    def _announce(self, connection: Connection) -> Flight | None:
-        """Whose commands go out with the next dot. Nobody's, when there are enough connections for all that waits."""
+    def _announce(self, connection: Connection, leader: str) -> Flight | None:
+        """Whose commands go out with the next dot, which is ``leader``'s. Nobody's, when there are enough connections
+        for all that waits."""
         if not connection.may_announce:
             return None
-        following = self._destinations.follow(self._carrying)
+        following = self._destinations.follow(leader, self._carrying)
         if following is None:
             return None
         try:

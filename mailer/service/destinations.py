@@ -108,14 +108,14 @@ class Destinations(Generic[T]):
             self._spent[found[0]].set()
         return found
 
-    def follow(self, busy: int) -> T | None:
-        """The one that will go when another one has ended, on its connection: then ``begin`` or ``put_back`` it.
+    def follow(self, leader: str, busy: int) -> T | None:
+        """The one that will go when ``leader``'s has ended, on its connection: then ``begin`` or ``put_back`` it.
 
         None: no more wait than connections are free when so many are ``busy``, or it has a limit.
         """
         if self._lines.waiting <= self._lines.size - busy:
             return None
-        found = self._lines.follow()
+        found = self._lines.follow(leader)
         return None if found is None else found[1]
 
     def begin(self, name: str, item: T) -> float | None:

@@ -1,13 +1,14 @@
 """What waits to be sent, in a line for each destination, and whose turn it is.
 
-Destinations take turns. One that answers slowly (a tarpit) holds each connection for long, and would soon hold them
-all. So while others are there, a destination that has just shown to be quick may have three quarters of the
-connections, any other one a quarter; and when slow ones hold half of all, one each. Whoever is alone may have all
-when it has shown to be quick, else all but a quarter, once there have been no others for a while: so whoever comes next
-finds a connection.
+Destinations take turns. One that answers slowly (a tarpit) holds each connection for long, and several would soon hold
+them all. So each is quick, slow or unknown, by what it has shown lately. A quick one may have all connections, or three
+quarters while others are there. An unknown one gets a single one, until it has shown what it is. A slow one gets a
+quarter, and the slow together half; where no other has been quick for a while, they, or an unknown one that is alone,
+may have all but a quarter. And those that haven't shown to be quick never have the last eighth, nor the last connection
+of three or more, however many they are: it stays for whoever is quick. The slow leave one more to the unknown.
 
 On top of that a destination may have a ``cap``, and may need a ``ticket`` for each item. For most there is neither, and
-an item's way costs about two microseconds.
+an item's way costs three microseconds, or ten where nothing is known of its destination.
 
 Whoever has an item under way may choose the one that will ``follow`` on its connection. That waits on, for a moment.
 """
@@ -26,8 +27,8 @@ WINDOW = 10.0
 QUICK = 1.0
 """Seconds that a transaction may take and still be quick; three times the mean, where that is more."""
 
-LONG = 10.0
-"""Seconds: in that mean no transaction counts for more, so that slow destinations don't spoil it."""
+LONG = 2.0
+"""Seconds: in that mean no transaction counts for more, so that tarpits don't pass for quick where they are many."""
 
 PATIENCE = 10.0
 """Seconds that a line may stand still; then what waits in it is given back. (A ticket may take longer.)"""
@@ -37,17 +38,22 @@ FOLLOW = 5.0
 
 _ALL = 1 << 30
 
+_QUICK, _UNKNOWN, _SLOW = range(3)
+"""What a destination has shown lately."""
+
 
 class _Line(Generic[T]):
-    """A destination's items. ``busy``: under way (``since``: the sum of their times). ``queued``: it is one of those
-    that take turns. ``still_since``: none could go since then (0: the last one asked for could)."""
+    """A destination's items. ``busy``: under way (``since``: the sum of their times); ``following``: promised a
+    connection. ``kind``: what it has shown. ``queue``: where it waits, with those that take turns or for room for its
+    kind (None: nowhere). ``still_since``: none could go since then (0: the last one asked for could)."""
 
-    __slots__ = ("busy", "items", "queued", "since", "still_since", "tickets")
+    __slots__ = ("busy", "following", "items", "kind", "queue", "since", "still_since", "tickets")
 
-    def __init__(self) -> None:
+    def __init__(self, kind: int) -> None:
         self.items: deque[T] = deque()
-        self.busy, self.since, self.tickets = 0, 0.0, 0
-        self.queued, self.still_since = False, 0.0
+        self.busy, self.following, self.since, self.tickets = 0, 0, 0.0, 0
+        self.kind, self.still_since = kind, 0.0
+        self.queue: deque[str] | None = None
 
 
 class Lines(Generic[T]):
@@ -59,31 +65,48 @@ class Lines(Generic[T]):
         self.caps: Mapping[str, int] = {}
         self.ticketed: frozenset[str] = frozenset()
         self.waiting = 0
-        self._small = max(1, size // 4)
         self._lines: dict[str, _Line[T]] = {}
         self._turns: deque[str] = deque()
-        self._following: dict[T, tuple[str, float]] = {}
+        self._held = [0, 0, 0]
+        self._without_room: tuple[deque[str], ...] = (deque(), deque(), deque())
+        self._following: dict[T, tuple[str, float, bool]] = {}
         self._quick: defaultdict[str, int] = defaultdict(int)
         self._quick_before: Mapping[str, int] = {}
+        self._slow: set[str] = set()
+        self._slow_before: set[str] = set()
         self._window_began = clock()
         self._took, self._ended, self._quick_enough = 0.0, 0, QUICK
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @size.setter
+    def size(self, size: int) -> None:
+        """Those that aren't quick leave one of three or more to the quick, and the slow one more to the unknown."""
+        kept = int(size > 2)
+        self._size = size
+        self._quarter, self._three_quarters = max(1, size // 4), max(1, size * 3 // 4)
+        self._unproven = max(1, size - max(size // 8, kept))
+        self._slow_alone = max(1, size - max(size // 4, kept + 1))
+        self._slow_beside = max(1, size - max(size // 2, kept + 1))
 
     def put(self, name: str, item: T, *, first: bool = False) -> None:
         """Joins its destination's line; ``first``: at its head, and the line is next."""
         line = self._lines.get(name)
         if line is None:
-            line = self._lines[name] = _Line()
+            line = self._lines[name] = _Line(self._shown(name))
         self.waiting += 1
         if first:
             line.items.appendleft(item)
-            if line.queued:
-                self._turns.remove(name)
-            line.queued = True
+            if line.queue is not None:
+                line.queue.remove(name)
+            line.queue = self._turns
             self._turns.appendleft(name)
             return
         line.items.append(item)
-        if not line.queued and len(line.items) == 1:
-            line.queued = True
+        if line.queue is None and len(line.items) == 1:
+            line.queue = self._turns
             self._turns.append(name)
 
     def next(self) -> tuple[str, T, float] | None:
@@ -95,32 +118,53 @@ class Lines(Generic[T]):
         now = self._clock()
         line.busy += 1
         line.since += now
+        self._held[line.kind] += 1
         return name, item, now
 
-    def follow(self) -> tuple[str, T] | None:
-        """The next item, and its destination, for whoever is busy with another; then ``begin`` or ``unfollow``.
+    def follow(self, leader: str) -> tuple[str, T] | None:
+        """The next item, and its destination, for whoever is busy with one of ``leader``'s; then ``begin`` or
+        ``unfollow``.
 
         None: there is none, or it is one of a destination with a limit, whose moment can't be known now.
         """
-        found = self._take(unlimited=True)
+        ahead = self._lines.get(leader)
+        found = self._take(ahead, follows=True)
         if found is None:
             return None
-        name, _, item = found
-        self._following[item] = name, self._clock()
+        name, line, item = found
+        takes_over = _takes_over(line, ahead)
+        if not takes_over:
+            line.following += 1
+            self._held[line.kind] += 1
+        self._following[item] = name, self._clock(), takes_over
         return name, item
 
     def unfollow(self, item: T) -> bool:
         """It follows nothing any more; who called has it. False: it has been given back."""
-        return self._following.pop(item, None) is not None
+        found = self._following.pop(item, None)
+        if found is None:
+            return False
+        name, _, takes_over = found
+        if not takes_over:
+            line = self._lines[name]
+            line.following -= 1
+            self._release(line.kind)
+            self._drop_if_empty(name, line)
+        return True
 
     def begin(self, item: T) -> float | None:
         """What it followed has left, and its turn has come: the time for ``leave``. None: it has been given back."""
         found = self._following.pop(item, None)
         if found is None:
             return None
-        line = self._lines.get(found[0])
+        name, _, takes_over = found
+        line = self._lines.get(name)
         if line is None:
-            line = self._lines[found[0]] = _Line()
+            line = self._lines[name] = _Line(self._shown(name))
+        if takes_over:
+            self._held[line.kind] += 1
+        else:
+            line.following -= 1
         now = self._clock()
         line.busy += 1
         line.since += now
@@ -132,18 +176,21 @@ class Lines(Generic[T]):
         line = self._lines[name]
         line.busy -= 1
         line.since -= started
-        took = self._clock() - started
-        is_news = False
+        took, was = self._clock() - started, line.kind
         if took <= self._quick_enough:
-            is_news = name not in self._quick and name not in self._quick_before and bool(line.items)
             self._quick[name] += 1
+        else:
+            self._slow.add(name)
         self._took += took if took < LONG else LONG
         self._ended += 1
+        self._release(was)
+        if was != _QUICK:
+            self._look_at(name, line)
         if line.items:
             self._queue(name, line)
-        elif not line.busy:
-            self._drop(name)
-        return is_news
+        else:
+            self._drop_if_empty(name, line)
+        return was != _QUICK and line.kind == _QUICK and (bool(line.items) or line.busy > 0)
 
     def ticket(self, name: str) -> None:
         """One more item of this destination may go."""
@@ -180,15 +227,17 @@ class Lines(Generic[T]):
         now = self._clock()
         if now - self._window_began >= WINDOW:
             self._quick_before, self._quick = self._quick, defaultdict(int)
+            self._slow_before, self._slow = self._slow, set()
             self._window_began = now
             self._took, self._ended = 0.0, 0
         elif self._ended:
             self._quick_enough = max(QUICK, 3 * self._took / self._ended)
-        slow = sum(line.busy for line in self._lines.values() if self._is_slow(line))
-        self._small = 1 if 2 * slow >= self.size else max(1, self.size // 4)
-        out = [item for item, (_, since) in self._following.items() if now - since >= FOLLOW]
+        out = [item for item, (_, since, _) in self._following.items() if now - since >= FOLLOW]
         for item in out:
-            del self._following[item]
+            self.unfollow(item)
+        for name, line in list(self._lines.items()):
+            self._look_at(name, line)
+        self._wake(len(self._lines))
         for name, line in list(self._lines.items()):
             if not line.items or (name in self.ticketed and not line.tickets):
                 continue
@@ -202,7 +251,7 @@ class Lines(Generic[T]):
 
     def claimed(self, name: str) -> int:
         """How many of a destination wait or are under way."""
-        line, following = self._lines.get(name), sum(of == name for of, _ in self._following.values())
+        line, following = self._lines.get(name), sum(of == name for of, *_ in self._following.values())
         return following + (line.busy + len(line.items) if line else 0)
 
     def busy(self, name: str) -> int:
@@ -217,7 +266,11 @@ class Lines(Generic[T]):
             name
             for name, line in self._lines.items()
             if (line.items and (line.tickets or name not in self.ticketed) and self._stands(line))
-            or (line.busy >= self._small and self._is_slow(line))
+            or (
+                line.kind == _SLOW
+                and line.busy > 0
+                and not (line.busy < self._part(name, line) and self._has_room(name, line))
+            )
         ]
 
     @property
@@ -227,7 +280,7 @@ class Lines(Generic[T]):
 
     def ready(self, most: int) -> int:
         """For how many it is of use to ask, up to ``most``; there may be fewer in the end, and not more."""
-        found = 0
+        found, given = 0, [0, 0, 0]
         for name in self._turns:
             line = self._lines.get(name)
             if line is None or not line.items or not self._may_go(name, line):
@@ -235,7 +288,12 @@ class Lines(Generic[T]):
             counts = [len(line.items), self._most(name, line) - line.busy]
             if name in self.ticketed:
                 counts.append(line.tickets)
-            found += min(counts)
+            if line.kind != _QUICK:
+                counts.append(max(0, self._room(name, _UNKNOWN) - given[_UNKNOWN] - given[_SLOW]))
+                counts.append(max(0, self._room(name, line.kind) - given[line.kind]))
+            count = min(counts)
+            given[line.kind] += count
+            found += count
             if found >= most:
                 return most
         return found
@@ -248,8 +306,8 @@ class Lines(Generic[T]):
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _take(self, *, unlimited: bool = False) -> tuple[str, _Line[T], T] | None:
-        """Takes the next item that may go out of its line. ``unlimited``: none, if its destination has a limit."""
+    def _take(self, leader: _Line[T] | None = None, *, follows: bool = False) -> tuple[str, _Line[T], T] | None:
+        """Takes the next item that may go out of its line. To follow: none, if its destination has a limit."""
         turns = self._turns
         while turns:
             name = turns.popleft()
@@ -257,15 +315,20 @@ class Lines(Generic[T]):
             if line is None:
                 continue
             if not line.items:
-                line.queued = False
+                line.queue = None
                 continue
             limited = name in self.caps or name in self.ticketed
-            if limited and unlimited:
+            if limited and follows:
                 turns.appendleft(name)
                 return None
-            if limited or line.busy >= self._small:
-                if not self._may_go(name, line):
-                    line.queued, line.still_since = False, line.still_since or self._clock()
+            if limited or line.kind != _QUICK or line.busy >= self._quarter:
+                self._look_at(name, line)
+                has_part = self._has_part(name, line)
+                if not (has_part and (_takes_over(line, leader) or self._has_room(name, line))):
+                    line.queue, line.still_since = None, line.still_since or self._clock()
+                    if has_part:
+                        line.queue = self._without_room[line.kind]
+                        line.queue.append(name)
                     continue
                 line.tickets -= line.tickets > 0
             item = line.items.popleft()
@@ -274,12 +337,20 @@ class Lines(Generic[T]):
             if line.items:
                 turns.append(name)
             else:
-                line.queued = False
+                line.queue = None
             return name, line, item
         return None
 
     def _may_go(self, name: str, line: _Line[T]) -> bool:
-        return (name not in self.ticketed or line.tickets > 0) and line.busy < self._most(name, line)
+        return self._has_part(name, line) and self._has_room(name, line)
+
+    def _has_room(self, name: str, line: _Line[T]) -> bool:
+        return line.kind == _QUICK or self._room(name, line.kind) > 0
+
+    def _has_part(self, name: str, line: _Line[T]) -> bool:
+        """Whether it may have one more, if there is room for its kind."""
+        held = line.busy if line.kind == _QUICK else line.busy + line.following
+        return (name not in self.ticketed or line.tickets > 0) and held < self._most(name, line)
 
     def _most(self, name: str, line: _Line[T]) -> int:
         """How many of a destination may be under way now."""
@@ -287,39 +358,91 @@ class Lines(Generic[T]):
 
     def _part(self, name: str, line: _Line[T]) -> int:
         """The same, but for its cap. (The connections themselves are counted elsewhere.)"""
-        was_quick = name in self._quick or name in self._quick_before
-        is_quick = was_quick and not self._is_slow(line)
-        if len(self._lines) > 1:
-            return max(self._small, self.size * 3 // 4) if is_quick else self._small
-        if is_quick:
-            return _ALL
-        had_others = len(self._quick.keys() | self._quick_before.keys()) > was_quick
-        return self._small if had_others else max(self._small, self.size - max(1, self.size // 4))
+        is_alone = len(self._lines) == 1
+        if line.kind == _QUICK:
+            return _ALL if is_alone else self._three_quarters
+        if line.kind == _UNKNOWN and not is_alone:
+            return 1
+        if self._others_are_quick(name):
+            return self._quarter if line.kind == _SLOW else 1
+        return self._slow_alone
+
+    def _room(self, name: str, kind: int) -> int:
+        """How many more may be under way, or follow, to this destination and all others of its kind: not the quick."""
+        slow = self._held[_SLOW]
+        room = self._unproven - slow - self._held[_UNKNOWN]
+        if kind == _UNKNOWN:
+            return room
+        return min(room, (self._slow_beside if self._others_are_quick(name) else self._slow_alone) - slow)
+
+    def _others_are_quick(self, name: str) -> bool:
+        """Whether any other destination was quick lately."""
+        quick, before = self._quick, self._quick_before
+        return len(quick) > (name in quick) or len(before) > (name in before)
+
+    def _look_at(self, name: str, line: _Line[T]) -> None:
+        """What it is now."""
+        kind, was = _SLOW if line.busy and self._is_slow(line) else self._shown(name), line.kind
+        if kind == was:
+            return
+        line.kind = kind
+        held = line.busy + line.following
+        self._held[kind] += held
+        self._held[was] -= held
+        if was == _SLOW or kind == _QUICK:
+            self._wake(held)
+
+    def _shown(self, name: str) -> int:
+        if name in self._quick or name in self._quick_before:
+            return _QUICK
+        return _SLOW if name in self._slow or name in self._slow_before else _UNKNOWN
+
+    def _release(self, kind: int) -> None:
+        """A connection fewer is held for this kind."""
+        self._held[kind] -= 1
+        if kind != _QUICK:
+            self._wake(1)
+
+    def _wake(self, count: int) -> None:
+        """So many of each kind that wait for room may try. (Whoever is overlooked, ``look_around`` finds.)"""
+        for waiting in self._without_room:
+            left = count
+            while left and waiting:
+                left -= 1
+                name = waiting.popleft()
+                self._lines[name].queue = self._turns
+                self._turns.append(name)
 
     def _stands(self, line: _Line[T]) -> bool:
         return line.still_since > 0 and self._clock() - line.still_since >= QUICK
 
     def _is_slow(self, line: _Line[T]) -> bool:
-        return line.busy > 0 and self._clock() - line.since / line.busy > self._quick_enough
+        return self._clock() - line.since / line.busy > self._quick_enough
 
     def _taken_out(self, name: str, line: _Line[T], items: list[T]) -> list[T]:
         self.waiting -= len(items)
         if not line.items:
-            if line.queued:  # else ``has_next`` would promise what ``next`` can't keep
-                line.queued = False
-                self._turns.remove(name)
-            if not line.busy:
-                self._drop(name)
+            if line.queue is not None:  # else ``has_next`` would promise what ``next`` can't keep
+                line.queue.remove(name)
+                line.queue = None
+            self._drop_if_empty(name, line)
         return items
 
     def _queue(self, name: str, line: _Line[T]) -> None:
-        if not line.queued:
-            line.queued = True
+        if line.queue is None:
+            line.queue = self._turns
             self._turns.append(name)
 
-    def _drop(self, name: str) -> None:
+    def _drop_if_empty(self, name: str, line: _Line[T]) -> None:
+        if line.items or line.busy or line.following:
+            return
         del self._lines[name]
         if len(self._lines) == 1:  # it may have all connections now
             name, line = next(iter(self._lines.items()))
             if line.items:
                 self._queue(name, line)
+
+
+def _takes_over(line: _Line[T], leader: _Line[T] | None) -> bool:
+    """Whether what follows needs no room of its own: one of unknown kind takes over from another."""
+    return leader is not None and leader.kind == line.kind == _UNKNOWN

@@ -49,10 +49,11 @@ class Bench:
         wrap: Callable[[Relays], Relays] = lambda relays: relays,
         freeze: Callable[[Send], Assemble] | None = None,
         limits: Mapping[str, Limit] = MappingProxyType({}),
+        connections: int = 4,
     ) -> AsyncIterator[Deliverer]:
         """``ahead``: seconds by which the deliverer's clock goes before ours."""
         alone = Alone(time.time)
-        relay = Relay(host="127.0.0.1", port=self.server.port, security="none", connections=4)
+        relay = Relay(host="127.0.0.1", port=self.server.port, security="none", connections=connections)
         deliverer = Deliverer(
             self.store,
             wrap(RelayPool([relay])),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mailer.service.lines import FOLLOW, PATIENCE, QUICK, WINDOW, Lines
@@ -52,7 +53,7 @@ def counts(begun: list[tuple[str, float]]) -> dict[str, int]:
 
 
 def shown_quick(lines: Lines[str], *names: str) -> None:
-    """Each has had one quick transaction."""
+    """Each has had one quick transaction; what waited for it waits again."""
     for name in names:
         lines.put(name, "x", first=True)
         found = lines.next()
@@ -60,9 +61,21 @@ def shown_quick(lines: Lines[str], *names: str) -> None:
         lines.leave(name, found[2])
 
 
+def shown_slow(clock: Clock, lines: Lines[str], *names: str) -> None:
+    """Each has had one slow transaction, at the same time."""
+    for name in names:
+        lines.put(name, "x", first=True)
+    begun = begin(lines, len(names))
+    clock.now += 5
+    for one in begun:
+        lines.leave(*one)
+
+
 def test_turns(clock: Clock) -> None:
     """Destinations take turns, and each line is served in order."""
-    lines = filled(clock, size=40, a=3, b=1, c=2)
+    lines = filled(clock, size=40)
+    shown_quick(lines, "a", "b", "c")
+    add(lines, a=3, b=1, c=2)
     served = [found[1] for _ in range(6) if (found := lines.next())]
     assert served == ["a0", "b0", "c0", "a1", "c1", "a2"]
     assert lines.next() is None
@@ -71,7 +84,9 @@ def test_turns(clock: Clock) -> None:
 
 def test_first(clock: Clock) -> None:
     """What is put first goes first, whatever waits."""
-    lines = filled(clock, size=40, a=2, b=2)
+    lines = filled(clock, size=40)
+    shown_quick(lines, "a", "b")
+    add(lines, a=2, b=2)
     lines.put("b", "urgent", first=True)
     found = lines.next()
     assert found is not None
@@ -87,10 +102,10 @@ def test_alone(clock: Clock) -> None:
     assert counts(begin(lines)) == {"a": 16}
 
 
-@pytest.mark.parametrize(("size", "most"), [(1, 1), (2, 1), (3, 2), (4, 3), (8, 6), (9, 7), (32, 24)])
+@pytest.mark.parametrize(("size", "most"), [(1, 1), (2, 1), (3, 1), (4, 2), (8, 6), (9, 7), (32, 24)])
 def test_one_is_left_free(clock: Clock, size: int, most: int) -> None:
-    """A destination that hasn't shown to be quick leaves a quarter of the connections free, and at least one: whoever
-    comes next needn't wait for it. When it is quick, it may have the rest at once."""
+    """A destination that hasn't shown to be quick leaves a quarter of the connections free, and at least two of three
+    or more: whoever comes next needn't wait for it. When it is quick, it may have the rest at once."""
     lines = filled(clock, size=size, a=2 * size)
     begun = begin(lines)
     assert len(begun) == most
@@ -102,7 +117,7 @@ def test_one_is_left_free(clock: Clock, size: int, most: int) -> None:
 def test_slow_one_leaves_one_free(clock: Clock) -> None:
     """Next to a tarpit that has all it may have, whoever comes finds a connection."""
     lines = filled(clock, size=4, tarpit=8)
-    assert counts(begin(lines)) == {"tarpit": 3}
+    assert counts(begin(lines)) == {"tarpit": 2}
     for _ in range(60):
         clock.now += 1
         lines.look_around()
@@ -112,8 +127,21 @@ def test_slow_one_leaves_one_free(clock: Clock) -> None:
 
 
 def test_unknown_beside_others(clock: Clock) -> None:
-    """While others are there, one that hasn't shown to be quick gets a quarter."""
-    assert counts(begin(filled(clock, a=16, b=1))) == {"a": 2, "b": 1}
+    """While others are there, or were a moment ago, one that nothing is known of gets a single connection."""
+    assert counts(begin(filled(clock, a=16, b=1))) == {"a": 1, "b": 1}
+    lines = filled(clock)
+    shown_quick(lines, "b")
+    add(lines, a=16)
+    assert counts(begin(lines)) == {"a": 1}
+
+
+def test_slow_beside_others(clock: Clock) -> None:
+    """Beside quick ones, a slow one gets a quarter."""
+    lines = filled(clock)
+    shown_slow(clock, lines, "a")
+    shown_quick(lines, "b")
+    add(lines, a=16, b=1)
+    assert counts(begin(lines)) == {"a": 2, "b": 1}
 
 
 def test_quick_beside_others(clock: Clock) -> None:
@@ -130,7 +158,10 @@ def test_slow_and_alone(clock: Clock) -> None:
     lines = filled(clock)
     shown_quick(lines, "b")
     add(lines, a=16)
-    assert counts(begin(lines)) == {"a": 2}
+    assert counts(begin(lines)) == {"a": 1}
+    clock.now += 5
+    lines.look_around()
+    assert counts(begin(lines)) == {"a": 1}
     for _ in range(2):
         clock.now += WINDOW
         lines.look_around()
@@ -166,7 +197,7 @@ def test_goes_on_when_others_have_gone(clock: Clock) -> None:
 def test_slow_now(clock: Clock) -> None:
     """A destination that was quick gets no more than a quarter while its transactions take long."""
     lines = filled(clock)
-    shown_quick(lines, "a")
+    shown_quick(lines, "a", "b")
     add(lines, a=3, b=1)
     begin(lines)
     clock.now += 5
@@ -174,14 +205,71 @@ def test_slow_now(clock: Clock) -> None:
     assert counts(begin(lines)) == {}
 
 
-def test_many_slow_ones(clock: Clock) -> None:
-    """When slow destinations hold half of the connections, each that isn't known to be quick gets a single one."""
-    lines = filled(clock, slow=9, slower=9)
-    begin(lines)
+TARPITS = "abcde"
+
+
+def test_slow_ones_together(clock: Clock) -> None:
+    """Beside quick ones, the slow together have half of the connections, in turn; the unknown have what they leave but
+    the last, which is for the quick."""
+    lines = filled(clock)
+    shown_slow(clock, lines, *TARPITS)
+    shown_quick(lines, "quick")
+    add(lines, **dict.fromkeys(TARPITS, 9))
+    begun = begin(lines)
+    assert counts(begun) == {"a": 1, "b": 1, "c": 1, "d": 1}
+    add(lines, new1=9, new2=9, new3=9, new4=9)
+    assert counts(begin(lines)) == {"new1": 1, "new2": 1, "new3": 1}
+    add(lines, quick=1)
+    [quick] = begin(lines)
+    assert quick[0] == "quick"
+    lines.leave(*quick)
     clock.now += 5
     lines.look_around()
-    add(lines, new=8)
+    lines.leave(*begun[0])
+    assert counts(begin(lines)) == {"new4": 1}
+
+
+def test_only_slow_ones(clock: Clock) -> None:
+    """Where only slow ones are left, they may have all but a quarter, and an unknown one finds a connection."""
+    lines = filled(clock)
+    shown_slow(clock, lines, "a", "b")
+    add(lines, a=9, b=9)
+    assert counts(begin(lines)) == {"a": 3, "b": 3}
+    add(lines, new=9)
     assert counts(begin(lines)) == {"new": 1}
+
+
+def test_room_is_used_at_once(clock: Clock) -> None:
+    """When what is unknown has shown to be quick, or has ended, the next that waits for room goes at once."""
+    lines = filled(clock, **{f"d{number}": 1 for number in range(40)})
+    gone = begin(lines)
+    assert len(gone) == 7
+    waiting = list(gone)
+    while waiting:
+        lines.leave(*waiting.pop(0))
+        waiting += (more := begin(lines))
+        gone += more
+    assert len(counts(gone)) == 40
+
+
+def test_unknown_follows_unknown(clock: Clock) -> None:
+    """One of unknown kind follows another though there is no room for more, and takes over its place; a slow one
+    doesn't, and none follows a quick one without room."""
+    lines = filled(clock)
+    shown_slow(clock, lines, "slow")
+    shown_quick(lines, "quick")
+    add(lines, quick=1, **{f"d{number}": 1 for number in range(7)})
+    begun = begin(lines)
+    assert len(begun) == 8
+    add(lines, new=1, slow=5)
+    assert lines.follow("quick") is None
+    lines.look_around()
+    assert lines.follow("d1") == ("new", "new0")
+    lines.look_around()
+    assert lines.follow("d2") is None
+    lines.leave(*next(one for one in begun if one[0] == "d1"))
+    assert lines.begin("new0") == clock.now
+    assert counts(begin(lines)) == {}
 
 
 def test_all_take_long(clock: Clock) -> None:
@@ -213,7 +301,9 @@ def test_cap(clock: Clock) -> None:
 
 def test_tickets(clock: Clock) -> None:
     """One item a ticket; the others wait, however long, and don't hinder other destinations."""
-    lines = filled(clock, a=3, b=2)
+    lines = filled(clock)
+    shown_quick(lines, "b")
+    add(lines, a=3, b=2)
     lines.ticketed = frozenset({"a"})
     assert counts(begin(lines)) == {"b": 2}
     lines.ticket("a")
@@ -228,10 +318,10 @@ def test_ready(clock: Clock) -> None:
     """Nobody is called for what may not go: for want of a ticket, or because too many of it are under way."""
     lines = filled(clock, a=9, b=9, c=9, d=1)
     lines.ticketed, lines.caps = frozenset({"a"}), {"b": 1}
-    assert lines.ready(100) == 1 + 2 + 1
+    assert lines.ready(100) == 1 + 1 + 1
     lines.ticket("a")
-    assert lines.ready(100) == 1 + 1 + 2 + 1
-    assert counts(begin(lines)) == {"a": 1, "b": 1, "c": 2, "d": 1}
+    assert lines.ready(100) == 1 + 1 + 1 + 1
+    assert counts(begin(lines)) == {"a": 1, "b": 1, "c": 1, "d": 1}
     lines.look_around()
     assert lines.ready(100) == 0
     assert not lines.has_next
@@ -240,7 +330,11 @@ def test_ready(clock: Clock) -> None:
 def test_given_back(clock: Clock) -> None:
     """What stands still for too long is given back."""
     lines = filled(clock, a=5, b=1)
+    lines.caps = {"a": 2}
+    lines.look_around()
+    shown_quick(lines, "a")
     begun = begin(lines)
+    assert counts(begun) == {"a": 2, "b": 1}
     clock.now += PATIENCE - 1
     assert lines.look_around() == []
     begin(lines)
@@ -263,7 +357,9 @@ def test_taken_out(clock: Clock) -> None:
 
 def test_unwanted_taken_out(clock: Clock) -> None:
     """What is unwanted can be taken out, wherever it waits; the rest keeps its order."""
-    lines = filled(clock, size=40, a=4, b=1, c=2)
+    lines = filled(clock, size=40)
+    shown_quick(lines, "a", "b", "c")
+    add(lines, a=4, b=1, c=2)
     assert sorted(lines.take_out_all(lambda item: item in ("a0", "a2", "b0"))) == ["a0", "a2", "b0"]
     assert lines.waiting == 4
     assert [found[1] for _ in range(4) if (found := lines.next())] == ["a1", "c0", "a3", "c1"]
@@ -282,10 +378,12 @@ def test_no_empty_promise(clock: Clock) -> None:
 
 def test_follows(clock: Clock) -> None:
     """Who follows is chosen in turn, doesn't count as under way until it begins, and isn't given to anybody else."""
-    lines = filled(clock, a=2, b=2)
-    assert lines.follow() == ("a", "a0")
+    lines = filled(clock)
+    shown_quick(lines, "a", "b")
+    add(lines, a=2, b=2)
+    assert lines.follow("") == ("a", "a0")
     assert (lines.busy("a"), lines.claimed("a"), lines.waiting) == (0, 2, 3)
-    assert lines.follow() == ("b", "b0")
+    assert lines.follow("") == ("b", "b0")
     assert [found[1] for _ in range(2) if (found := lines.next())] == ["a1", "b1"]
     assert lines.next() is None
     clock.now += 1
@@ -297,7 +395,7 @@ def test_follows(clock: Clock) -> None:
 def test_followers_line_may_have_ended(clock: Clock) -> None:
     """The last of a destination may follow, and begin or go back when nothing else of it is left."""
     lines = filled(clock, a=1, b=1)
-    assert lines.follow() == ("a", "a0")
+    assert lines.follow("") == ("a", "a0")
     begun = begin(lines)
     assert counts(begun) == {"b": 1}
     lines.leave(*begun[0])
@@ -306,7 +404,7 @@ def test_followers_line_may_have_ended(clock: Clock) -> None:
     lines.leave("a", started)
     assert lines.claimed("a") == 0
     add(lines, c=1)
-    assert lines.follow() == ("c", "c0")
+    assert lines.follow("") == ("c", "c0")
     assert lines.unfollow("c0")
     assert not lines.unfollow("c0")
     lines.put("c", "c0", first=True)
@@ -318,7 +416,7 @@ def test_limited_never_follow(clock: Clock) -> None:
     lines = filled(clock, a=1, b=1)
     lines.caps, lines.ticketed = {"a": 5}, frozenset("b")
     lines.ticket("b")
-    assert lines.follow() is None
+    assert lines.follow("") is None
     assert counts(begin(lines)) == {"a": 1, "b": 1}
 
 
@@ -327,14 +425,14 @@ def test_part_holds_for_who_follows(clock: Clock) -> None:
     lines = filled(clock, a=4, b=9)
     shown_quick(lines, "b")
     begin(lines)
-    assert lines.busy("a") == 2
-    assert lines.follow() is None
+    assert lines.busy("a") == 1
+    assert lines.follow("") is None
 
 
 def test_follower_of_a_slow_one(clock: Clock) -> None:
     """What has followed for too long is given back."""
     lines = filled(clock, a=2)
-    assert lines.follow() == ("a", "a0")
+    assert lines.follow("") == ("a", "a0")
     clock.now += FOLLOW - 0.1
     assert lines.look_around() == []
     clock.now += 0.1
@@ -352,6 +450,88 @@ def test_pace(clock: Clock) -> None:
     lines.look_around()
     assert lines.pace("a") == pytest.approx(10, rel=0.01)
     assert lines.pace("b") == 0
+
+
+@dataclass
+class Relay:
+    """Destinations of which each always takes as long, over a relay with ``size`` connections, as workers use it."""
+
+    size: int
+    takes: dict[str, float]
+    announces: bool
+    clock: Clock = field(default_factory=Clock)
+    done: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.lines: Lines[int] = Lines(self.size, self.clock)
+        self.busy: list[tuple[float, str, float, int | None]] = []
+        self.waiting: list[tuple[float, int, str]] = []
+        self.names: dict[int, str] = {}
+
+    def run(self, arrivals: list[tuple[float, str]]) -> None:
+        self.waiting = sorted((self.clock.now + at, number, name) for number, (at, name) in enumerate(arrivals))
+        self.names = {number: name for _, number, name in self.waiting}
+        look = self.clock.now
+        for _ in range(100_000):
+            if len(self.done) == len(arrivals):
+                return
+            self.clock.now = min([look, *(one[0] for one in (*self.waiting, *self.busy))])
+            if self.clock.now == look:
+                look += 1.0
+                again = self.clock.now + 5.0  # as the reconciler has it
+                back = [(again, item, self.names[item]) for item in self.lines.look_around()]
+                self.waiting = sorted(self.waiting + back)
+            while self.waiting and self.waiting[0][0] <= self.clock.now:
+                _, item, name = self.waiting.pop(0)
+                self.lines.put(name, item)
+            for one in [one for one in self.busy if one[0] <= self.clock.now]:
+                self._end(one)
+            while len(self.busy) < self.size and (found := self.lines.next()):
+                self._begin(found[0], found[2])
+            self.check()
+        raise AssertionError("somebody waits for ever")
+
+    def _begin(self, name: str, started: float) -> None:
+        following = self.lines.follow(name) if self.announces else None
+        self.busy.append((started + self.takes[name], name, started, following[1] if following else None))
+
+    def _end(self, one: tuple[float, str, float, int | None]) -> None:
+        _, name, started, following = one
+        self.busy.remove(one)
+        self.lines.leave(name, started)
+        self.done.append(name)
+        if following is not None and (began := self.lines.begin(following)) is not None:
+            self._begin(self.names[following], began)
+
+    def check(self) -> None:
+        """The slow never have the last connection, and what is quick doesn't wait while one is free."""
+        slow = sum(self.takes[name] > QUICK for _, name, *_ in self.busy)
+        assert slow <= (self.size - max(1, self.size // 8) if self.size > 2 else self.size)
+        assert len(self.busy) <= self.size
+        if len(self.busy) < self.size:
+            for name, seconds in self.takes.items():
+                free = self.lines.busy(name) < self.size * 3 // 4 and name in self.done[-5:]
+                assert not (seconds < QUICK and free and self.lines.ready(1))
+
+
+destinations = st.dictionaries(st.sampled_from("abcdefghijkl"), st.sampled_from([0.02, 0.3, 20.0]), min_size=1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 20),
+    destinations,
+    st.lists(st.tuples(st.floats(0, 60), st.integers(0, 11)), min_size=1, max_size=60),
+    st.booleans(),
+)
+@example(4, {"a": 20.0, "b": 20.0, "c": 20.0, "d": 20.0, "e": 20.0, "q": 0.02}, [(0.0, n) for n in range(30)], False)
+@example(8, dict.fromkeys("abcdefghi", 20.0) | {"q": 0.02}, [(0.0, n % 10) for n in range(60)], True)
+def test_tarpits(size: int, takes: dict[str, float], coming: list[tuple[float, int]], announces: bool) -> None:
+    """Whoever comes when: however many tarpits there are, together they never have all connections; quick ones go while
+    any is free; and everybody gets everything in the end."""
+    relay, names = Relay(size, takes, announces), sorted(takes)
+    relay.run([(at, names[number % len(names)]) for at, number in coming])
+    assert len(relay.done) == len(coming)
 
 
 MOVES = "put put first next next leave tick ticket out cap free follow begin unfollow"
@@ -390,7 +570,7 @@ def test_any_order(size: int, steps: list[tuple[str, str, float]]) -> None:
             out += len(overdue)
             following = {item: of for item, of in following.items() if item not in overdue}
         elif move == "follow":
-            if chosen := lines.follow():
+            if chosen := lines.follow(""):
                 assert chosen[0] not in lines.ticketed
                 assert chosen[0] not in lines.caps
                 following[chosen[1]] = chosen[0]

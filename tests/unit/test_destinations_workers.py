@@ -106,7 +106,7 @@ async def test_parts_of_what_can_be_used(world: World, is_gone: bool) -> None:
     await tick(world, worker)
     for _ in range(20):
         worker.put("tarpit.example", "x")
-    assert len(await begun(worker)) == 3
+    assert len(await begun(worker)) == 2
 
 
 async def test_configured_rate(world: World) -> None:
