@@ -19,14 +19,16 @@ from pathlib import Path
 from mailer.bounces.event import EventType
 from mailer.bounces.message import parse_message
 
-Answer = tuple[set[str], set[str]]
-"""Permanent, temporary."""
+Answer = tuple[set[str], set[str], set[str]]
+"""Permanent, temporary, and those of which nothing is said: right only where nobody can say."""
 
 
 def ours(raw: bytes) -> Answer:
     events = [e for e in parse_message(raw) if e.type in (EventType.BOUNCED, EventType.DEFERRED)]
-    permanent = {e.recipient.lower() for e in events if e.permanent is not False}
-    return permanent, {e.recipient.lower() for e in events} - permanent
+    permanent, temporary, unsaid = (
+        {e.recipient.lower() for e in events if e.permanent is lasting} for lasting in (True, False, None)
+    )
+    return permanent, temporary, unsaid
 
 
 def fluffy(raw: bytes) -> Answer:
@@ -35,9 +37,9 @@ def fluffy(raw: bytes) -> Answer:
     try:
         temporary, permanent = all_failures(email.message_from_bytes(raw))
     except Exception:
-        return set(), set()
+        return set(), set(), set()
     texts = [{one.decode("utf-8", "replace").lower() for one in found} for found in (permanent, temporary)]
-    return texts[0], texts[1] - texts[0]
+    return texts[0], texts[1] - texts[0], set()
 
 
 def judge(name: str, read: Callable[[bytes], Answer], mails: dict[Path, dict[str, list[str]]], show: bool) -> None:
@@ -47,15 +49,15 @@ def judge(name: str, read: Callable[[bytes], Answer], mails: dict[Path, dict[str
     for path, expected in mails.items():
         want = {key: {one.lower() for one in expected.get(key, [])} for key in ("permanent", "temporary", "either")}
         everyone = want["permanent"] | want["temporary"] | want["either"]
-        permanent, temporary = read(path.read_bytes())
-        same = permanent | temporary == everyone
+        permanent, temporary, unsaid = read(path.read_bytes())
+        same = permanent | temporary | unsaid == everyone
         lasting = same and want["permanent"] <= permanent and want["temporary"] <= temporary
         bounces += bool(everyone)
         exact, right = exact + same, right + lasting
-        false_permanent += bool(permanent and not everyone)
+        false_permanent += bool((permanent or unsaid) and not everyone)
         if show and not lasting:
             wanted = {key: sorted(addresses) for key, addresses in want.items() if addresses}
-            print(f"  {path.name}: {sorted(permanent)} | {sorted(temporary)} wanted {wanted}")
+            print(f"  {path.name}: {sorted(permanent)} | {sorted(temporary)} | {sorted(unsaid)} wanted {wanted}")
     n = len(mails)
     print(
         f"{name}: {n} mails ({bounces} bounces), recipients exact {exact / n:.1%}, permanence right {right / n:.1%}, "

@@ -154,8 +154,14 @@ def _mistyped_report(mail: Opened) -> list[Outcome]:
 def _named_elsewhere(mail: Opened, outcome: Outcome) -> list[Outcome]:
     """A report's outcome for a pipe, a path or a user's name: the recipient stands in the prose or was written to."""
     named = _failed_recipients(mail) or [found.recipient for found in read_prose(mail.prose, None)]
-    who = named or (mail.returned_to if len(mail.returned_to) == 1 else ())
+    who = named or _written_to(mail)
     return [Outcome(recipient, outcome.action, outcome.status, outcome.diagnostic) for recipient in who]
+
+
+def _written_to(mail: Opened) -> list[str]:
+    """Who the returned message went to, where that is one other than the report's reader."""
+    only = mail.returned_to[0] if len(mail.returned_to) == 1 else ""
+    return [only] if only and only.casefold() not in mail.prose.mine else []
 
 
 def _failed_recipients(mail: Opened) -> list[str]:
@@ -204,8 +210,8 @@ def _plain_bounce(mail: Opened) -> Report | None:
     if failed:
         said = {outcome.recipient.casefold(): outcome for outcome in outcomes}
         outcomes = [said.get(address.casefold()) or Outcome(address, action) for address in failed]
-    elif not outcomes and len(mail.returned_to) == 1:
-        outcomes = [Outcome(mail.returned_to[0], action)]
+    elif not outcomes:
+        outcomes = [Outcome(address, action) for address in _written_to(mail)]
     if not outcomes and verdict:
         return _report(mail, "bounce", [])
     sure = verdict is not None and verdict is not BY_ENVELOPE

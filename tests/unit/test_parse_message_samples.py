@@ -30,6 +30,7 @@ EXPECTED: dict[str, tuple[str, list[Told]]] = {
     "challenge_of_postmaster": ("auto-reply", [("autoresponded", "postmaster@example.com", None, None, "")]),
     "courier": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "delivered_in_prose": ("delivery", [("delivered", "reader@example.com", None, None, "")]),
+    "domain_gone": ("bounce", [("bounced", "reader@example.com", True, "invalid", "5.1.2")]),
     "domino": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "dragonfly": ("bounce", [("bounced", "reader@example.com", True, "blocked", "5.7.26")]),
     "dsn_base64": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
@@ -65,6 +66,7 @@ EXPECTED: dict[str, tuple[str, list[Told]]] = {
     "exchange_5_5": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "exchange_french": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "exchange_german": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
+    "exchange_names_a_person": ("bounce", []),
     "exchange_spanish": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "exim": (
         "bounce",
@@ -89,6 +91,7 @@ EXPECTED: dict[str, tuple[str, list[Told]]] = {
     "moderation": ("auto-reply", [("autoresponded", "list-owner@example.net", None, None, "")]),
     "moved_without_return_path": ("other", []),
     "netease": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
+    "opensmtpd": ("bounce", [("bounced", "reader@example.com", True, "other", "")]),
     "person_forwards_a_bounce": ("other", []),
     "person_writes": ("other", []),
     "plain_returned_copy_of_a_bounce": ("bounce", [("deferred", "reader@example.com", False, "blocked", "4.2.0")]),
@@ -100,6 +103,7 @@ EXPECTED: dict[str, tuple[str, list[Told]]] = {
             ("bounced", "other@example.com", True, "bounced", "5.1.1"),
         ],
     ),
+    "qmail_to_oneself": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.2.2")]),
     "read_receipt": ("delivery", [("delivered", "reader@example.com", None, None, "")]),
     "sendmail_5_transcript_only": (
         "bounce",

@@ -5,13 +5,23 @@ from __future__ import annotations
 import html
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailer.bounces.mail.addresses import ADDRESS, find_addresses, trim
 from mailer.bounces.mail.auto_reply import from_daemon, has_no_return_path, is_answer, subject_of
 from mailer.bounces.mail.mime import Fields
 from mailer.bounces.mail.outcome import Action, Outcome
-from mailer.bounces.mail.plain_shapes import ASIDES, ASK, BARE_NAME, BARE_NAMES_OF, EXPANDED, LISTS, ROLES, SHAPES
+from mailer.bounces.mail.plain_shapes import (
+    ASIDES,
+    ASK,
+    BARE_NAME,
+    BARE_NAMES_OF,
+    EXPANDED,
+    LISTS,
+    ROLES,
+    SHAPES,
+    Shape,
+)
 from mailer.bounces.mail.plain_verdicts import SUBJECTS, VERDICTS, Verdict
 from mailer.bounces.mail.status import find_status
 
@@ -150,12 +160,18 @@ def _tag(found: re.Match[str]) -> str:
 
 
 def _recipients(lines: list[str], prose: Prose) -> list[tuple[int, str]]:
-    """Recipients and their lines: below the line that announces them, else anywhere by their shape, else in prose."""
+    """Recipients and their lines: below the line that announces them, else anywhere by their shape, else in prose.
+
+    The report's own reader, who may have written to their own address, is one only where that is announced: where no
+    address follows the line, recipients have names, and the reader stands there as the sender.
+    """
     listed = next((at for at, line in enumerate(lines) if LISTS.search(line[:1000])), None)
     if listed is None:
         return _by_shape(lines, prose) or _anywhere(lines, prose)
-    found = _by_shape(lines, prose, listed, roles=True) or _by_shape(lines, prose)
-    return found or _bare(lines, prose, listed) or _anywhere(lines, prose)
+    others = replace(prose, returned_to=prose.returned_to - prose.mine)
+    found = _by_shape(lines, prose, listed, roles=True) or _by_shape(lines, others)
+    found = found or _bare(lines, prose, listed) or _anywhere(lines, others)
+    return found or _by_shape(lines, replace(prose, mine=frozenset()), listed, roles=True, shapes=SHAPES[:1])
 
 
 def _is_aside(line: str) -> bool:
@@ -166,10 +182,12 @@ def _ours(address: str, prose: Prose) -> bool:
     return address.casefold() in prose.mine and address.casefold() not in prose.returned_to
 
 
-def _by_shape(lines: list[str], prose: Prose, begin: int = 0, *, roles: bool = False) -> list[tuple[int, str]]:
+def _by_shape(
+    lines: list[str], prose: Prose, begin: int = 0, *, roles: bool = False, shapes: tuple[Shape, ...] = SHAPES
+) -> list[tuple[int, str]]:
     """``roles``: whether ``postmaster@`` and the like may be recipients; elsewhere they are whom to ask."""
     candidates = [(at, line[:1000]) for at, line in enumerate(lines[begin:], begin) if "@" in line]
-    for shape in SHAPES:
+    for shape in shapes:
         found = []
         for at, line in candidates:
             match = shape.line.match(line)

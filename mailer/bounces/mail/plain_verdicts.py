@@ -107,6 +107,9 @@ VERDICTS: tuple[Verdict, ...] = (
             r"(?:not|n't)(?: a)? (?:valid|known) (?:user|address|recipient|mailbox)|did not (?:exactly )?match an?",
             r"failed mail|mail failed|failure notice|failure delivery|delivery aborted",
             r"not delivered|no longer (?:valid|in use)|user unknown|unknown user|no such user",
+            # OpenSMTPD, and texts whose only plain words are the reason.
+            r"error (?:has )?occurred while (?:attempting|trying) to (?:deliver|send)",
+            r"(?:recipient|mailbox|domain|host)(?: name)? (?:does not|doesn't) exist",
             r"not listed in (?:domino|public)|recipients? (?:were affected|rejected)|recipients? refused",
             r"account (?:is |has been )?(?:disabled|closed|inactive|suspended)|invalid (?:recipient|address)",
             r"(?:mailbox|quota|inbox) (?:is )?(?:full|exceeded)|exceeded (?:the |their |its )?(?:quota|storage)",
