@@ -12,14 +12,12 @@ from collections.abc import Callable
 
 from arq.connections import ArqRedis
 
+from mailer.queue.absence import Absence
 from mailer.queue.address import open_client, redis_settings
-from mailer.queue.failure import Failure, queue_error
+from mailer.queue.failure import Failure
 from mailer.wire.mac import keyed
 
 log = logging.getLogger(__name__)
-
-ASK_AGAIN = 2.0
-"""Seconds between two tries to reach a Redis that is gone."""
 
 # KEYS: the client. ARGV: the interval in µs, how many at once. Gives the wait in µs, and takes nothing if there is one.
 # More than all of them taken means that the server's clock was set back; it is forgotten.
@@ -40,31 +38,26 @@ class SharedLimits:
     """``mailer.web.rate_limit.Shared`` on Redis. No address of a client stands there, only a hash with our key."""
 
     def __init__(self, client: ArqRedis, url: str, secret: bytes, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client, self._url, self._clock = client, url, clock
+        self._client = client
+        meanwhile = "Until then each web process limits by itself."
+        self._absence = Absence(url, log, meanwhile, "the limits are shared again", clock)
         self._hash = keyed(secret, "mailer client")
         self._script = client.register_script(_TAKE)
-        self._ask_at = float("-inf")
-        self._alone = False
 
     async def take(self, name: str, whom: str, per_second: float, burst: float) -> float:
         """Takes one of a client's. 0: go ahead; else the seconds until there is one again, and nothing is taken.
 
         ``name``: which limit. Never raises for Redis: 0 while it can't be reached.
         """
-        if self._clock() < self._ask_at:
+        if not self._absence.may_ask:
             return 0.0
         key = f"mailer:limit:{name}:{self._hash(whom.encode())[:10].hex()}"
         try:
             wait = int(await self._script(keys=[key], args=[round(1_000_000 / per_second), round(burst)]))
         except Failure as error:
-            self._ask_at = self._clock() + ASK_AGAIN
-            if not self._alone:
-                log.warning("%s Until then each web process limits by itself.", queue_error(error, self._url))
-            self._alone = True
+            self._absence.failed(error)
             return 0.0
-        if self._alone:
-            log.info("Redis is back: the limits are shared again")
-        self._alone = False
+        self._absence.answered()
         return wait / 1_000_000
 
     async def close(self) -> None:

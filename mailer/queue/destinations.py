@@ -24,6 +24,7 @@ from typing import Any
 from arq.connections import ArqRedis
 
 from mailer.delivery.condition import Condition
+from mailer.queue.absence import Absence
 from mailer.queue.address import open_client, redis_settings
 from mailer.queue.failure import Failure, queue_error
 from mailer.service.sharing import Demand, Shared
@@ -84,7 +85,12 @@ class SharedDestinations:
     """``mailer.service.sharing.Sharing`` on Redis. No method raises for Redis."""
 
     def __init__(self, client: ArqRedis, url: str) -> None:
-        self._client, self._url, self._away = client, url, False
+        self._client, self._url = client, url
+        meanwhile, back = (
+            "Until then each worker goes by what it knows.",
+            "destinations and connections are shared again",
+        )
+        self._absence = Absence(url, log, meanwhile, back)
         self._commands: Any = client  # redis-py's types don't know which client waits
         self._worker = secrets.token_hex(8)
         self._granted: set[str] = set()
@@ -100,11 +106,9 @@ class SharedDestinations:
         try:
             answer = await self._exchange(keys=keys, args=[self._worker, LEASE, secrets.token_hex(8), *wants])
         except Failure as error:
-            self._gone(error)
+            self._absence.failed(error)
             return None
-        if self._away:
-            log.info("Redis is back: destinations and connections are shared again")
-        self._away = False
+        self._absence.answered()
         time, generation, workers, conditions, grants = answer
         return Shared(
             now=float(time),
@@ -119,7 +123,7 @@ class SharedDestinations:
         try:
             return bool(await self._change(keys=[_CONDITIONS], args=[name, _dump(old), _dump(new)]))
         except Failure as error:
-            self._gone(error)
+            self._absence.failed(error)
             return False
 
     async def close_breakers(self) -> list[str]:
@@ -153,11 +157,6 @@ class SharedDestinations:
         except Failure as error:
             log.debug("the others wait %.0f s for this worker's connections: %s", LEASE, error)
         await self._client.aclose(close_connection_pool=True)
-
-    def _gone(self, error: BaseException) -> None:
-        if not self._away:
-            log.warning("%s Until then each worker goes by what it knows.", queue_error(error, self._url))
-        self._away = True
 
 
 def connect_destinations(url: str) -> SharedDestinations:

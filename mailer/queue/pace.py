@@ -15,13 +15,11 @@ from collections.abc import Callable
 
 from arq.connections import ArqRedis
 
+from mailer.queue.absence import Absence
 from mailer.queue.address import open_client, redis_settings
-from mailer.queue.failure import Failure, queue_error
+from mailer.queue.failure import Failure
 
 log = logging.getLogger(__name__)
-
-ASK_AGAIN = 2.0
-"""Seconds between two tries to reach a Redis that is gone."""
 
 # KEYS: the name. ARGV: the interval in µs. Gives the wait in µs. A place further away than any line of ours can reach
 # means that the server's clock was set back; it is forgotten.
@@ -41,12 +39,12 @@ class SharedPace:
     """``ports.Pace`` on Redis."""
 
     def __init__(self, client: ArqRedis, url: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client, self._url, self._clock = client, url, clock
+        self._client, self._clock = client, clock
+        meanwhile = "Until then each worker keeps the rate by itself."
+        self._absence = Absence(url, log, meanwhile, "the rate is shared again", clock)
         self._script = client.register_script(_TAKE)
         self._next: dict[str, float] = {}
         self._in_turn: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._ask_at = 0.0
-        self._alone = False
 
     async def take(self, name: str, per_second: float) -> float:
         """Takes the next place in line under ``name``; gives the seconds to wait before using it.
@@ -66,19 +64,14 @@ class SharedPace:
         await self._client.aclose(close_connection_pool=True)
 
     async def _shared(self, name: str, interval: float) -> float:
-        if self._clock() < self._ask_at:
+        if not self._absence.may_ask:
             return 0.0
         try:
             wait = float(await self._script(keys=[f"mailer:pace:{name}"], args=[round(interval * 1_000_000)]))
         except Failure as error:
-            self._ask_at = self._clock() + ASK_AGAIN
-            if not self._alone:
-                log.warning("%s Until then each worker keeps the rate by itself.", queue_error(error, self._url))
-            self._alone = True
+            self._absence.failed(error)
             return 0.0
-        if self._alone:
-            log.info("Redis is back: the rate is shared again")
-        self._alone = False
+        self._absence.answered()
         return wait / 1_000_000
 
 
