@@ -113,8 +113,14 @@ def command(ctx: click.Context, host: str, port: int, fd: int | None, processes:
                 metrics=Metrics([StoreFigures(store), BreakerFigures(redis_url(loaded))]),
             ),
         )
+        server = uvicorn.Server(config)
+
+        def end(*_: object) -> None:
+            server.should_exit = True
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            # uvicorn raises the signal that ended it once more when it is done, for whoever handled it before.
-            signal.signal(number, lambda *_: None)
+            # For a signal that comes before uvicorn listens to it. (When it is done, it raises the one that ended it
+            # once more, for whoever handled it before.)
+            signal.signal(number, end)
         spare_the_collector()
-        uvicorn.Server(config).run([listen(host, port, fd)])
+        server.run([listen(host, port, fd)])

@@ -133,3 +133,14 @@ def test_no_socket(config: Path, port: int) -> None:
     assert f"can't listen on 127.0.0.1 port {port}" in written
     assert "Take another --host or --port" in written
     assert "Traceback" not in written
+
+
+def test_told_to_end_while_it_starts(config: Path, port: int) -> None:
+    """SIGTERM in the moment in which the socket is open and nobody serves it yet isn't lost."""
+    log = config.parent / "web.log"
+    for _ in range(3):
+        log.write_bytes(b"")
+        with web(config, "--port", str(port)) as process:
+            assert until(lambda: process.poll() is not None or b"listening on" in log.read_bytes(), 60, every=0.001)
+            process.terminate()
+            assert process.wait(30) == 0
