@@ -5,6 +5,7 @@ python -m benchmarks.peers.bare_web PORT
 
 from __future__ import annotations
 
+import socket
 import sys
 
 import uvicorn
@@ -23,6 +24,6 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 if __name__ == "__main__":
-    config = server_config(answer, port=int(sys.argv[1]))
+    config = server_config(answer)
     config.lifespan = "off"
-    uvicorn.Server(config).run()
+    uvicorn.Server(config).run([socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=2048)])
