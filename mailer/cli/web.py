@@ -51,7 +51,7 @@ share an address."""
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
-@click.option("--fd", type=click.IntRange(0), help="Take this open socket instead; systemd passes the first one as 3.")
+@click.option("--fd", type=click.IntRange(3), help="Take this open socket instead; systemd passes the first one as 3.")
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="How many.")
 @log_addresses_option
 @config_option

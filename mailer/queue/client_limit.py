@@ -6,6 +6,7 @@ process limits by itself, which it does anyway: see ``mailer.web.rate_limit``.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from mailer.queue.failure import Failure
 from mailer.wire.mac import keyed
 
 log = logging.getLogger(__name__)
+
+PATIENCE = 1.0
+"""Seconds to wait for Redis: a reader waits too."""
 
 # KEYS: the client. ARGV: the interval in µs, how many at once. Gives the wait in µs, and takes nothing if there is one.
 # More than all of them taken means that the server's clock was set back; it is forgotten.
@@ -53,7 +57,8 @@ class SharedLimits:
             return 0.0
         key = f"mailer:limit:{name}:{self._hash(whom.encode())[:10].hex()}"
         try:
-            wait = int(await self._script(keys=[key], args=[round(1_000_000 / per_second), round(burst)]))
+            async with asyncio.timeout(PATIENCE):  # the client's own counts for each that waits for a connection
+                wait = int(await self._script(keys=[key], args=[round(1_000_000 / per_second), round(burst)]))
         except Failure as error:
             self._absence.failed(error)
             return 0.0
@@ -68,6 +73,6 @@ class SharedLimits:
 def connect_limits(url: str, secret: bytes) -> SharedLimits:
     """The shared limits at a URL; connects when they are first used. Raises ``ConfigError`` for a URL that is none.
 
-    Tries only once and briefly: a reader waits for it.
+    Tries only once and briefly.
     """
-    return SharedLimits(open_client(redis_settings(url), tries=0, timeout=1.0), url, secret)
+    return SharedLimits(open_client(redis_settings(url), tries=0, timeout=PATIENCE), url, secret)

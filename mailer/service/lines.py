@@ -44,14 +44,15 @@ _QUICK, _UNKNOWN, _SLOW = range(3)
 
 class _Line(Generic[T]):
     """A destination's items. ``busy``: under way (``since``: the sum of their times); ``following``: promised a
-    connection. ``kind``: what it has shown. ``queue``: where it waits, with those that take turns or for room for its
-    kind (None: nowhere). ``still_since``: none could go since then (0: the last one asked for could)."""
+    connection of their own, ``taking_over``: that of one of unknown kind. ``kind``: what it has shown. ``queue``: where
+    it waits, with those that take turns or for room for its kind (None: nowhere). ``still_since``: none could go since
+    then (0: the last one asked for could)."""
 
-    __slots__ = ("busy", "following", "items", "kind", "queue", "since", "still_since", "tickets")
+    __slots__ = ("busy", "following", "items", "kind", "queue", "since", "still_since", "taking_over", "tickets")
 
     def __init__(self, kind: int) -> None:
         self.items: deque[T] = deque()
-        self.busy, self.following, self.since, self.tickets = 0, 0, 0.0, 0
+        self.busy, self.following, self.taking_over, self.since, self.tickets = 0, 0, 0, 0.0, 0
         self.kind, self.still_since = kind, 0.0
         self.queue: deque[str] | None = None
 
@@ -133,7 +134,9 @@ class Lines(Generic[T]):
             return None
         name, line, item = found
         takes_over = _takes_over(line, ahead)
-        if not takes_over:
+        if takes_over:
+            line.taking_over += 1
+        else:
             line.following += 1
             self._held[line.kind] += 1
         self._following[item] = name, self._clock(), takes_over
@@ -145,11 +148,13 @@ class Lines(Generic[T]):
         if found is None:
             return False
         name, _, takes_over = found
-        if not takes_over:
-            line = self._lines[name]
+        line = self._lines[name]
+        if takes_over:
+            line.taking_over -= 1
+        else:
             line.following -= 1
             self._release(line.kind)
-            self._drop_if_empty(name, line)
+        self._drop_if_empty(name, line)
         return True
 
     def begin(self, item: T) -> float | None:
@@ -158,10 +163,9 @@ class Lines(Generic[T]):
         if found is None:
             return None
         name, _, takes_over = found
-        line = self._lines.get(name)
-        if line is None:
-            line = self._lines[name] = _Line(self._shown(name))
+        line = self._lines[name]
         if takes_over:
+            line.taking_over -= 1
             self._held[line.kind] += 1
         else:
             line.following -= 1
@@ -349,7 +353,7 @@ class Lines(Generic[T]):
 
     def _has_part(self, name: str, line: _Line[T]) -> bool:
         """Whether it may have one more, if there is room for its kind."""
-        held = line.busy if line.kind == _QUICK else line.busy + line.following
+        held = line.busy if line.kind == _QUICK else line.busy + line.following + line.taking_over
         return (name not in self.ticketed or line.tickets > 0) and held < self._most(name, line)
 
     def _most(self, name: str, line: _Line[T]) -> int:
@@ -434,7 +438,7 @@ class Lines(Generic[T]):
             self._turns.append(name)
 
     def _drop_if_empty(self, name: str, line: _Line[T]) -> None:
-        if line.items or line.busy or line.following:
+        if line.items or line.busy or line.following or line.taking_over:
             return
         del self._lines[name]
         if len(self._lines) == 1:  # it may have all connections now

@@ -1,4 +1,5 @@
-"""Headers that every answer has, whoever made it: an answer's own ones are kept."""
+"""Headers that every answer to a reader has, whoever made it: an answer's own ones are kept. (``mailer.web.webhooks``
+answers machines with the same, but for HSTS.)"""
 
 from __future__ import annotations
 

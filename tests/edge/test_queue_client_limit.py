@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
 from mailer.queue.address import open_client, redis_settings
-from mailer.queue.client_limit import SharedLimits, connect_limits
+from mailer.queue.client_limit import PATIENCE, SharedLimits, connect_limits
 from mailer.queue.embedded import EmbeddedRedis
 from mailer.web.rate_limit import RateLimit
 
@@ -74,6 +75,16 @@ async def test_clock_set_back(limits: list[SharedLimits], redis_url: str) -> Non
     await client.set(key, str(10**18))
     await client.aclose(close_connection_pool=True)
     assert await limits[0].take("forms", "192.0.2.1", A_MINUTE, BURST) == 0
+
+
+async def test_hanging() -> None:
+    """A Redis that accepts and says nothing holds nobody up for longer than a moment, however many ask at once."""
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        shared = connect_limits(f"redis://127.0.0.1:{silent.getsockname()[1]}", SECRET)
+        async with asyncio.timeout(8 * PATIENCE):
+            waits = await asyncio.gather(*(shared.take("forms", str(n), A_MINUTE, 1.0) for n in range(20)))
+        await shared.close()
+    assert set(waits) == {0}
 
 
 async def test_without_redis(own_redis: EmbeddedRedis, caplog: pytest.LogCaptureFixture) -> None:

@@ -106,7 +106,7 @@ def test_together(config: Path, port: int) -> None:
 
         assert until(somebody_new, 60)
     assert process.returncode == 0
-    assert list((config.parent / "tmp").iterdir()) == []
+    assert list((config.parent / "tmp").iterdir()) == list((config.parent / "mailer-data").glob("web-*")) == []
 
 
 def test_descriptor(config: Path) -> None:

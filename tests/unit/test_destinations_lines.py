@@ -135,6 +135,36 @@ def test_unknown_beside_others(clock: Clock) -> None:
     assert counts(begin(lines)) == {"a": 1}
 
 
+def test_unknown_behind_others(clock: Clock) -> None:
+    """Nor does it get more by following many who are unknown too: one of its own goes on, and the next when that has
+    ended; and a line that followed in vain is gone."""
+    lines = filled(clock, size=20)
+    shown_quick(lines, "quick")
+    add(lines, **{f"d{number}": 1 for number in range(12)})
+    leaders = []
+    while found := lines.next():
+        leaders.append(found)
+    add(lines, tarpit=100)
+    followers = [lines.follow(name) for name, _, _ in leaders]
+    clock.now += 0.2
+    for (name, _, started), follower in zip(leaders, followers, strict=True):
+        lines.leave(name, started)
+        if follower:
+            lines.begin(follower[1])
+    assert len(leaders) == 12
+    assert lines.busy("tarpit") == 1
+    other = filled(clock, leader=1)
+    ((name, _, started),) = [other.next() or ("", "", 0.0)]
+    add(other, behind=1)
+    assert other.follow(name) is not None
+    clock.now += FOLLOW
+    assert other.look_around() == ["behind0"]
+    other.leave(name, started)
+    assert other.claimed("behind") == other.claimed("leader") == 0
+    add(other, alone=8)
+    assert len(begin(other)) == 6
+
+
 def test_slow_beside_others(clock: Clock) -> None:
     """Beside quick ones, a slow one gets a quarter."""
     lines = filled(clock)
