@@ -140,9 +140,7 @@ def measure(name: str, url: str, folder: Path, options: argparse.Namespace) -> I
         ]
         for processes in map(int, filter(None, options.processes.split(","))):
             for connections in map(int, filter(None, options.connections.split(","))):
-                what = (
-                    f"Postmark, one a request, {connections} at once, {processes} process{'es'[: 2 * (processes > 1)]}"
-                )
+                what = f"Postmark, one a request, {connections} at once, processes: {processes}"
                 kinds.append((what, "postmark", 1, connections, processes, postmark_event))
         for run, (what, provider, batch, connections, processes, event) in enumerate(kinds):
             say(f"{name}: {what}")

@@ -144,31 +144,23 @@ class Lines(Generic[T]):
 
     def unfollow(self, item: T) -> bool:
         """It follows nothing any more; who called has it. False: it has been given back."""
-        found = self._following.pop(item, None)
+        found = self._end_following(item)
         if found is None:
             return False
-        name, _, takes_over = found
-        line = self._lines[name]
-        if takes_over:
-            line.taking_over -= 1
-        else:
-            line.following -= 1
+        name, line, takes_over = found
+        if not takes_over:
             self._release(line.kind)
         self._drop_if_empty(name, line)
         return True
 
     def begin(self, item: T) -> float | None:
         """What it followed has left, and its turn has come: the time for ``leave``. None: it has been given back."""
-        found = self._following.pop(item, None)
+        found = self._end_following(item)
         if found is None:
             return None
-        name, _, takes_over = found
-        line = self._lines[name]
+        _, line, takes_over = found
         if takes_over:
-            line.taking_over -= 1
             self._held[line.kind] += 1
-        else:
-            line.following -= 1
         now = self._clock()
         line.busy += 1
         line.since += now
@@ -344,6 +336,19 @@ class Lines(Generic[T]):
                 line.queue = None
             return name, line, item
         return None
+
+    def _end_following(self, item: T) -> tuple[str, _Line[T], bool] | None:
+        """Its destination and line, and whether it takes over a connection. None: it has been given back."""
+        found = self._following.pop(item, None)
+        if found is None:
+            return None
+        name, _, takes_over = found
+        line = self._lines[name]
+        if takes_over:
+            line.taking_over -= 1
+        else:
+            line.following -= 1
+        return name, line, takes_over
 
     def _may_go(self, name: str, line: _Line[T]) -> bool:
         return self._has_part(name, line) and self._has_room(name, line)
