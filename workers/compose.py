@@ -22,8 +22,9 @@ from mailer.queue.arq_queue import connect
 from mailer.queue.destinations import connect_destinations
 from mailer.queue.pace import connect_pace
 from mailer.queue.quota import connect_quota
+from mailer.service.chance import Chance
 from mailer.service.confirmations import Confirmer, Patience, queue_confirmations
-from mailer.service.deliver import Chance, Deliverer
+from mailer.service.deliver import Deliverer
 from mailer.service.destinations import Destinations, Limit
 from mailer.service.events import act_on_backlog
 from mailer.service.flight import Assemble, Flight

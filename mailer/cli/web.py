@@ -81,6 +81,7 @@ def command(ctx: click.Context, host: str, port: int, fd: int | None, processes:
 
     with opened(loaded) as store:
         queue, secret = connect(redis_url(loaded)), secret_key(loaded)
+        webhooks = webhooks_app(store.events, loaded.settings.webhooks, publication.base_url, fetch)
         limits = connect_limits(redis_url(loaded), secret)
 
         def guarded(name: str, routes: Iterable[BaseRoute], limit: tuple[float, float]) -> list[BaseRoute]:
@@ -108,7 +109,7 @@ def command(ctx: click.Context, host: str, port: int, fd: int | None, processes:
                     *guarded("sign-ups", subscribe, SIGN_UPS),
                     *guarded("confirm", confirm_routes(store.sign_ups, secret, confirm_pages), FORMS),
                 ],
-                webhooks=webhooks_app(store.events, loaded.settings.webhooks, publication.base_url, fetch),
+                webhooks=webhooks,
                 trusted=parse_networks(loaded.settings.web.trusted_proxies),
                 metrics=Metrics([StoreFigures(store), BreakerFigures(redis_url(loaded))]),
             ),
@@ -124,3 +125,4 @@ def command(ctx: click.Context, host: str, port: int, fd: int | None, processes:
             signal.signal(number, end)
         spare_the_collector()
         server.run([listen(host, port, fd)])
+        webhooks.close()

@@ -1,45 +1,28 @@
 """What waits to be sent, in a line for each destination, and whose turn it is.
 
-Destinations take turns. One that answers slowly (a tarpit) holds each connection for long, and several would soon hold
-them all. So each is quick, slow or unknown, by what it has shown lately. A quick one may have all connections, or three
-quarters while others are there. An unknown one gets a single one, until it has shown what it is. A slow one gets a
-quarter, and the slow together half; where no other has been quick for a while, they, or an unknown one that is alone,
-may have all but a quarter. And those that haven't shown to be quick never have the last eighth, nor the last connection
-of three or more, however many they are: it stays for whoever is quick. The slow leave one more to the unknown.
-
-On top of that a destination may have a ``cap``, and may need a ``ticket`` for each item. For most there is neither, and
-an item's way costs three microseconds, or ten where nothing is known of its destination.
+Destinations take turns, and how many connections one may have depends on what it has shown lately: see
+``mailer.service.shares``. On top of that a destination may have a ``cap``, and may need a ``ticket`` for each item. For
+most there is neither, and an item's way costs three microseconds, or ten where nothing is known of its destination.
 
 Whoever has an item under way may choose the one that will ``follow`` on its connection. That waits on, for a moment.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
+from mailer.service.kinds import PROMPT, QUICK, SLOW, UNKNOWN, Kinds
+from mailer.service.shares import ALL, Shares
+
 T = TypeVar("T", bound=Hashable)
-
-WINDOW = 10.0
-"""Seconds over which a destination's pace is measured; what was quick stays so for one more."""
-
-QUICK = 1.0
-"""Seconds that a transaction may take and still be quick; three times the mean, where that is more."""
-
-LONG = 2.0
-"""Seconds: in that mean no transaction counts for more, so that tarpits don't pass for quick where they are many."""
 
 PATIENCE = 10.0
 """Seconds that a line may stand still; then what waits in it is given back. (A ticket may take longer.)"""
 
 FOLLOW = 5.0
 """Seconds that an item may wait for the one that it follows; then it is given back."""
-
-_ALL = 1 << 30
-
-_QUICK, _UNKNOWN, _SLOW = range(3)
-"""What a destination has shown lately."""
 
 
 class _Line(Generic[T]):
@@ -62,7 +45,7 @@ class Lines(Generic[T]):
     destinations of which each item needs a ticket. All three may be changed. ``clock``: seconds."""
 
     def __init__(self, size: int, clock: Callable[[], float]) -> None:
-        self.size, self._clock = size, clock
+        self._shares, self._clock, self._kinds = Shares(size), clock, Kinds(clock)
         self.caps: Mapping[str, int] = {}
         self.ticketed: frozenset[str] = frozenset()
         self.waiting = 0
@@ -71,32 +54,20 @@ class Lines(Generic[T]):
         self._held = [0, 0, 0]
         self._without_room: tuple[deque[str], ...] = (deque(), deque(), deque())
         self._following: dict[T, tuple[str, float, bool]] = {}
-        self._quick: defaultdict[str, int] = defaultdict(int)
-        self._quick_before: Mapping[str, int] = {}
-        self._slow: set[str] = set()
-        self._slow_before: set[str] = set()
-        self._window_began = clock()
-        self._took, self._ended, self._quick_enough = 0.0, 0, QUICK
 
     @property
     def size(self) -> int:
-        return self._size
+        return self._shares.size
 
     @size.setter
     def size(self, size: int) -> None:
-        """Those that aren't quick leave one of three or more to the quick, and the slow one more to the unknown."""
-        kept = int(size > 2)
-        self._size = size
-        self._quarter, self._three_quarters = max(1, size // 4), max(1, size * 3 // 4)
-        self._unproven = max(1, size - max(size // 8, kept))
-        self._slow_alone = max(1, size - max(size // 4, kept + 1))
-        self._slow_beside = max(1, size - max(size // 2, kept + 1))
+        self._shares = Shares(size)
 
     def put(self, name: str, item: T, *, first: bool = False) -> None:
         """Joins its destination's line; ``first``: at its head, and the line is next."""
         line = self._lines.get(name)
         if line is None:
-            line = self._lines[name] = _Line(self._shown(name))
+            line = self._lines[name] = _Line(self._kinds.of(name))
         self.waiting += 1
         if first:
             line.items.appendleft(item)
@@ -172,21 +143,16 @@ class Lines(Generic[T]):
         line = self._lines[name]
         line.busy -= 1
         line.since -= started
-        took, was = self._clock() - started, line.kind
-        if took <= self._quick_enough:
-            self._quick[name] += 1
-        else:
-            self._slow.add(name)
-        self._took += took if took < LONG else LONG
-        self._ended += 1
+        was = line.kind
+        self._kinds.took(name, self._clock() - started)
         self._release(was)
-        if was != _QUICK:
+        if was != QUICK:
             self._look_at(name, line)
         if line.items:
             self._queue(name, line)
         else:
             self._drop_if_empty(name, line)
-        return was != _QUICK and line.kind == _QUICK and (bool(line.items) or line.busy > 0)
+        return was != QUICK and line.kind == QUICK and (bool(line.items) or line.busy > 0)
 
     def ticket(self, name: str) -> None:
         """One more item of this destination may go."""
@@ -221,13 +187,7 @@ class Lines(Generic[T]):
         """To be called about once a second: who is slow, and whose turn may have come. Gives what waited in lines that
         stood still for too long, and what has been following for too long."""
         now = self._clock()
-        if now - self._window_began >= WINDOW:
-            self._quick_before, self._quick = self._quick, defaultdict(int)
-            self._slow_before, self._slow = self._slow, set()
-            self._window_began = now
-            self._took, self._ended = 0.0, 0
-        elif self._ended:
-            self._quick_enough = max(QUICK, 3 * self._took / self._ended)
+        self._kinds.look_around()
         out = [item for item, (_, since, _) in self._following.items() if now - since >= FOLLOW]
         for item in out:
             self.unfollow(item)
@@ -263,7 +223,7 @@ class Lines(Generic[T]):
             for name, line in self._lines.items()
             if (line.items and (line.tickets or name not in self.ticketed) and self._stands(line))
             or (
-                line.kind == _SLOW
+                line.kind == SLOW
                 and line.busy > 0
                 and not (line.busy < self._part(name, line) and self._has_room(name, line))
             )
@@ -284,8 +244,8 @@ class Lines(Generic[T]):
             counts = [len(line.items), self._most(name, line) - line.busy]
             if name in self.ticketed:
                 counts.append(line.tickets)
-            if line.kind != _QUICK:
-                counts.append(max(0, self._room(name, _UNKNOWN) - given[_UNKNOWN] - given[_SLOW]))
+            if line.kind != QUICK:
+                counts.append(max(0, self._room(name, UNKNOWN) - given[UNKNOWN] - given[SLOW]))
                 counts.append(max(0, self._room(name, line.kind) - given[line.kind]))
             count = min(counts)
             given[line.kind] += count
@@ -296,9 +256,7 @@ class Lines(Generic[T]):
 
     def pace(self, name: str) -> float:
         """Messages per second that went there lately; those that took long don't count."""
-        quick = self._quick.get(name, 0) + self._quick_before.get(name, 0)
-        seconds = self._clock() - self._window_began + (WINDOW if self._quick_before else 0.0)
-        return quick / max(seconds, 1.0)
+        return self._kinds.pace(name)
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -317,7 +275,7 @@ class Lines(Generic[T]):
             if limited and follows:
                 turns.appendleft(name)
                 return None
-            if limited or line.kind != _QUICK or line.busy >= self._quarter:
+            if limited or line.kind != QUICK or line.busy >= self._shares.quarter:
                 self._look_at(name, line)
                 has_part = self._has_part(name, line)
                 if not (has_part and (_takes_over(line, leader) or self._has_room(name, line))):
@@ -354,62 +312,43 @@ class Lines(Generic[T]):
         return self._has_part(name, line) and self._has_room(name, line)
 
     def _has_room(self, name: str, line: _Line[T]) -> bool:
-        return line.kind == _QUICK or self._room(name, line.kind) > 0
+        return line.kind == QUICK or self._room(name, line.kind) > 0
 
     def _has_part(self, name: str, line: _Line[T]) -> bool:
         """Whether it may have one more, if there is room for its kind."""
-        held = line.busy if line.kind == _QUICK else line.busy + line.following + line.taking_over
+        held = line.busy if line.kind == QUICK else line.busy + line.following + line.taking_over
         return (name not in self.ticketed or line.tickets > 0) and held < self._most(name, line)
 
     def _most(self, name: str, line: _Line[T]) -> int:
         """How many of a destination may be under way now."""
-        return min(self._part(name, line), self.caps.get(name, _ALL))
+        return min(self._part(name, line), self.caps.get(name, ALL))
 
     def _part(self, name: str, line: _Line[T]) -> int:
-        """The same, but for its cap. (The connections themselves are counted elsewhere.)"""
-        is_alone = len(self._lines) == 1
-        if line.kind == _QUICK:
-            return _ALL if is_alone else self._three_quarters
-        if line.kind == _UNKNOWN and not is_alone:
-            return 1
-        if self._others_are_quick(name):
-            return self._quarter if line.kind == _SLOW else 1
-        return self._slow_alone
+        """The same, but for its cap."""
+        return self._shares.part(
+            line.kind, is_alone=len(self._lines) == 1, others_are_quick=self._kinds.others_are_quick(name)
+        )
 
     def _room(self, name: str, kind: int) -> int:
         """How many more may be under way, or follow, to this destination and all others of its kind: not the quick."""
-        slow = self._held[_SLOW]
-        room = self._unproven - slow - self._held[_UNKNOWN]
-        if kind == _UNKNOWN:
-            return room
-        return min(room, (self._slow_beside if self._others_are_quick(name) else self._slow_alone) - slow)
-
-    def _others_are_quick(self, name: str) -> bool:
-        """Whether any other destination was quick lately."""
-        quick, before = self._quick, self._quick_before
-        return len(quick) > (name in quick) or len(before) > (name in before)
+        return self._shares.room(kind, self._held, others_are_quick=self._kinds.others_are_quick(name))
 
     def _look_at(self, name: str, line: _Line[T]) -> None:
         """What it is now."""
-        kind, was = _SLOW if line.busy and self._is_slow(line) else self._shown(name), line.kind
+        kind, was = SLOW if line.busy and self._is_slow(line) else self._kinds.of(name), line.kind
         if kind == was:
             return
         line.kind = kind
         held = line.busy + line.following
         self._held[kind] += held
         self._held[was] -= held
-        if was == _SLOW or kind == _QUICK:
+        if was == SLOW or kind == QUICK:
             self._wake(held)
-
-    def _shown(self, name: str) -> int:
-        if name in self._quick or name in self._quick_before:
-            return _QUICK
-        return _SLOW if name in self._slow or name in self._slow_before else _UNKNOWN
 
     def _release(self, kind: int) -> None:
         """A connection fewer is held for this kind."""
         self._held[kind] -= 1
-        if kind != _QUICK:
+        if kind != QUICK:
             self._wake(1)
 
     def _wake(self, count: int) -> None:
@@ -423,10 +362,10 @@ class Lines(Generic[T]):
                 self._turns.append(name)
 
     def _stands(self, line: _Line[T]) -> bool:
-        return line.still_since > 0 and self._clock() - line.still_since >= QUICK
+        return line.still_since > 0 and self._clock() - line.still_since >= PROMPT
 
     def _is_slow(self, line: _Line[T]) -> bool:
-        return self._clock() - line.since / line.busy > self._quick_enough
+        return self._kinds.is_slow(self._clock() - line.since / line.busy)
 
     def _taken_out(self, name: str, line: _Line[T], items: list[T]) -> list[T]:
         self.waiting -= len(items)
@@ -454,4 +393,4 @@ class Lines(Generic[T]):
 
 def _takes_over(line: _Line[T], leader: _Line[T] | None) -> bool:
     """Whether what follows needs no room of its own: one of unknown kind takes over from another."""
-    return leader is not None and leader.kind == line.kind == _UNKNOWN
+    return leader is not None and leader.kind == line.kind == UNKNOWN

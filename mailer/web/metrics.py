@@ -14,6 +14,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -23,12 +24,16 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from mailer.errors import ConfigError
 from mailer.web.client_address import FORWARDING, client_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that names a folder for the counters of several processes, when they are started."""
+
+_COUNTERS = 1 << 16
+"""Bytes of the file in which prometheus_client keeps a process's counters."""
 
 FRESH = 5.0
 """Seconds for which figures are given again."""
@@ -47,8 +52,11 @@ class Metrics:
     """The web's figures: its requests, what ``sources`` say, and a single process's use of the machine."""
 
     def __init__(self, sources: Sequence[Source] = ()) -> None:
+        """Raises ``ConfigError`` where the counters of several processes have no room."""
         self._registry = CollectorRegistry(auto_describe=False)
         together = TOGETHER in os.environ
+        if together:
+            _reserve(os.environ[TOGETHER])
         (MultiProcessCollector if together else ProcessCollector)(registry=self._registry)
         for source in sources:
             self._registry.register(_Collected(source))
@@ -94,6 +102,27 @@ def is_inside(request: Request) -> bool:
     address = client_of(request.scope)
     direct = not any(name in request.headers for name in FORWARDING)
     return direct and (address is None or not address.is_global)
+
+
+def _reserve(folder: str) -> None:
+    """Makes the file of this process's counters as long as it will be. prometheus_client would make it with a hole, and
+    map it: to count on a full disk would end the process (SIGBUS). It is there at once and whole: others read it."""
+    if not folder:
+        raise _uncountable(folder, "No such directory")
+    try:
+        made = Path(folder, f"{os.getpid()}.new")
+        made.write_bytes(bytes(_COUNTERS))
+        made.rename(made.with_name(f"counter_{os.getpid()}.db"))
+    except OSError as error:
+        raise _uncountable(folder, error.strerror) from error
+
+
+def _uncountable(folder: str, why: str | None) -> ConfigError:
+    return ConfigError(
+        f"the web's requests can't be counted in {folder!r}: {why}",
+        where=TOGETHER,
+        todo="Make room there; if you have set the variable yourself, leave it out.",
+    )
 
 
 class _Collected(Collector):

@@ -28,12 +28,19 @@ class Tally:
         else:
             self._counts[name] = found[0] + 1, found[1] + amount
 
+    def close(self) -> None:
+        """Tells what hasn't been told. Nothing may come any more."""
+        for name, (times, amount) in self._counts.items():
+            if times:
+                self._tell(name, times, amount)
+        self._counts.clear()
+
     def _start(self, name: str) -> None:
         self._counts[name] = 0, 0
         asyncio.get_running_loop().call_later(self._every, self._end, name)
 
     def _end(self, name: str) -> None:
-        times, amount = self._counts.pop(name)
+        times, amount = self._counts.pop(name, (0, 0))
         if times:
             self._tell(name, times, amount)
             self._start(name)

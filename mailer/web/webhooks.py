@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -76,8 +76,13 @@ _BASIC = frozenset({"brevo", "mailjet", "postmark", "sparkpost"})
 _URLS = 50
 
 
-Webhooks = Callable[[Scope, Receive, Send], Awaitable[int]]
-"""An ASGI application for HTTP that gives the status it has answered with."""
+class Webhooks(Protocol):
+    """An ASGI application for HTTP that gives the status it has answered with."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> int: ...
+
+    def close(self) -> None:
+        """Says in the log what isn't said yet; for when nothing is asked any more."""
 
 
 def webhooks_app(
@@ -132,6 +137,9 @@ class _Endpoint:
             response = _answer(500, "Something went wrong here. Please try again later.")
         await response(scope, receive, send)
         return response.status_code
+
+    def close(self) -> None:
+        self.taken.close()
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
         provider = scope["path"].removeprefix(PREFIX)

@@ -24,7 +24,7 @@ OVERLAP, RECOVERY = ("tests/contract/test_store_overlap.py",), ("tests/contract/
 RESEND = ("tests/contract/test_store_resend.py",)
 DELIVER = ("tests/edge/test_deliver_bound.py", "tests/edge/test_deliver.py")
 
-DELIVERER, STATEMENTS = "mailer/service/deliver.py", "mailer/store/statements.py"
+COURIERS, WRITES, STATEMENTS = "mailer/service/couriers.py", "mailer/service/writes.py", "mailer/store/statements.py"
 BY_KEY = "r.send = g.send AND r.position = g.position"
 
 
@@ -42,10 +42,10 @@ class Mutation:
 MUTATIONS = (
     Mutation(
         "the dot goes out before its grant is committed",
-        DELIVERER,
-        "        if not await self._granted(flight.key):\n            connection.drop()\n"
+        COURIERS,
+        "        if not await self._writes.granted(flight.key, self._carrying):\n            connection.drop()\n"
         "            await self._give_back_stopped(claim.send)\n            return None\n",
-        "        self._unawaited = asyncio.ensure_future(self._granted(flight.key))\n",
+        "        self._unawaited = asyncio.ensure_future(self._writes.granted(flight.key, self._carrying))\n",
         DELIVER,
     ),
     Mutation(
@@ -101,11 +101,11 @@ MUTATIONS = (
     ),
     Mutation(
         "outcomes are written after the next dots of their connections",
-        DELIVERER,
-        "        granted = self._store.ledger.write(\n            self._chance.now(),\n",
+        WRITES,
+        "        granted = self._ledger.write(\n            self._now(),\n",
         "        dots = [item.key for item in items if isinstance(item, _Dot)]\n"
-        "        self._store.ledger.write(self._chance.now(), dots=dots)\n"
-        "        granted = self._store.ledger.write(\n            self._chance.now(),\n",
+        "        self._ledger.write(self._now(), dots=dots)\n"
+        "        granted = self._ledger.write(\n            self._now(),\n",
         DELIVER,
     ),
     Mutation(
@@ -117,8 +117,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a grant that is old is used",
-        DELIVERER,
-        "if abs(self._chance.now() - asked_at) < LEASE / 2:",
+        WRITES,
+        "if abs(self._now() - asked_at) < LEASE / 2:",
         "if True:",
         DELIVER,
     ),

@@ -15,8 +15,10 @@ import pytest
 from mailer.model.compiled import CompiledIssue
 from mailer.model.ledger import Recipient, RecipientReport, Send, SendKind, WorkerId
 from mailer.model.settings import Relay
-from mailer.service.deliver import Assemble, Chance, Deliverer
+from mailer.service.chance import Chance
+from mailer.service.deliver import Deliverer
 from mailer.service.destinations import Destinations, Limit
+from mailer.service.flight import Assemble
 from mailer.service.ports import Connection, Incoming, NewSend, Relays
 from mailer.service.sharing import Alone
 from mailer.smtp.pool import RelayPool

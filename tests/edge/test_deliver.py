@@ -15,8 +15,8 @@ import pytest
 from mailer.errors import MailerError, StoreUnavailable
 from mailer.model.ledger import Recipient, RecipientState, Send, SendState, WorkerId
 from mailer.service import heart
-from mailer.service.deliver import Assemble
 from mailer.service.destinations import Limit
+from mailer.service.flight import Assemble
 from mailer.service.ports import Connection, Key, Relays
 from mailer.store.ledger import SqlLedger
 from mailer.store.workers import SqlWorkers

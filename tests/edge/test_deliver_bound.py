@@ -10,7 +10,8 @@ import pytest
 from mailer.model.compiled import CompiledIssue
 from mailer.model.ledger import Recipient, RecipientState, SendKind, WorkerId
 from mailer.model.settings import Relay
-from mailer.service.deliver import Chance, Deliverer
+from mailer.service.chance import Chance
+from mailer.service.deliver import Deliverer
 from mailer.service.ports import Incoming, Key, NewSend
 from mailer.smtp.pool import RelayPool
 from mailer.store import SqlStore

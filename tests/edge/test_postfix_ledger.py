@@ -13,7 +13,9 @@ import pytest
 from mailer.model.compiled import CompiledIssue, Escape, Slot
 from mailer.model.ledger import RecipientReport, RecipientState, Send, SendKind, SendState, WorkerId
 from mailer.model.settings import Relay
-from mailer.service.deliver import Assemble, Chance, Deliverer
+from mailer.service.chance import Chance
+from mailer.service.deliver import Deliverer
+from mailer.service.flight import Assemble
 from mailer.service.ports import Incoming, NewSend
 from mailer.smtp.pool import RelayPool
 from mailer.store import SqlStore, open_store

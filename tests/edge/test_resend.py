@@ -18,7 +18,9 @@ from sqlalchemy import text
 from mailer.model.compiled import Branch, Choice, CompiledIssue, Escape, Slot
 from mailer.model.ledger import RecipientState, Send, SendKind, SendState, WorkerId
 from mailer.model.settings import Delivery, Relay
-from mailer.service.deliver import Assemble, Chance, Deliverer
+from mailer.service.chance import Chance
+from mailer.service.deliver import Deliverer
+from mailer.service.flight import Assemble
 from mailer.service.ports import Incoming, NewSend
 from mailer.service.reconcile import settle_overdue
 from mailer.smtp.pool import RelayPool

@@ -36,13 +36,15 @@ def config(tmp_path: Path, redis_url: str) -> Path:
 
 
 @contextmanager
-def web(config: Path, *arguments: str, descriptors: tuple[int, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
+def web(
+    config: Path, *arguments: str, descriptors: tuple[int, ...] = (), **variables: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """``mailer web`` until it is told to end; it ends within half a minute, whatever it was doing. Its log: web.log.
-    Its temporary files: tmp."""
+    Its temporary files: tmp. ``variables``: of its environment."""
     command = [sys.executable, "-m", "mailer", "web", "--config", str(config), *arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAILER_")}
     (config.parent / "tmp").mkdir(exist_ok=True)
-    environment["TMPDIR"] = str(config.parent / "tmp")
+    environment |= {"TMPDIR": str(config.parent / "tmp"), **variables}
     with (config.parent / "web.log").open("ab") as log:
         process = subprocess.Popen(command, stderr=log, env=environment, pass_fds=descriptors)
     try:
@@ -75,7 +77,8 @@ def answers(base: str) -> bool:
 
 def test_together(config: Path, port: int) -> None:
     """Several processes answer on one port; they refuse a client together after as many forms as one alone would, and
-    any of them tells the requests of all. Killed, one starts again; told to end, all end and leave nothing."""
+    any of them tells the requests of all, counted in files without holes. Killed, one starts again; told to end, all
+    end and leave nothing."""
     base = f"http://127.0.0.1:{port}"
     with web(config, "--port", str(port), "--processes", "2") as process, ThreadPoolExecutor(8) as threads:
         assert until(lambda: process.poll() is not None or answers(base), 60)
@@ -96,6 +99,8 @@ def test_together(config: Path, port: int) -> None:
             f'mailer_web_requests_total{{method="GET",route="/preferences/{{token}}",status="404"}} {told}.0' in figures
         )
         assert 'route="/preferences/{token}",status="429"} 10.0' in figures
+        counters = [one.stat() for one in (config.parent / "mailer-data").glob("web-*/counter_*.db")]
+        assert [one.st_blocks * 512 >= one.st_size > 0 for one in counters] == [True, True]
         killed = max(pids(config))
         os.kill(killed, signal.SIGKILL)
         known = set(pids(config))
@@ -132,6 +137,17 @@ def test_no_socket(config: Path, port: int) -> None:
     assert f"--fd {number} is no listening socket" in written
     assert f"can't listen on 127.0.0.1 port {port}" in written
     assert "Take another --host or --port" in written
+    assert "Traceback" not in written
+
+
+def test_no_room_for_counters(config: Path, port: int) -> None:
+    """A folder for counters that can't be used is said in one line with its variable's name; status 1."""
+    with web(config, "--port", str(port), PROMETHEUS_MULTIPROC_DIR="") as process:
+        assert process.wait(60) == 1
+    with web(config, "--port", str(port), PROMETHEUS_MULTIPROC_DIR=str(config)) as process:
+        assert process.wait(60) == 1
+    written = (config.parent / "web.log").read_text()
+    assert written.count("PROMETHEUS_MULTIPROC_DIR: the web's requests can't be counted in") == 2
     assert "Traceback" not in written
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mailer.service.lines import FOLLOW, PATIENCE, QUICK, WINDOW, Lines
+from mailer.service.kinds import PROMPT, WINDOW
+from mailer.service.lines import FOLLOW, PATIENCE, Lines
 
 
 class Clock:
@@ -206,7 +207,7 @@ def test_goes_on_when_one_ends(clock: Clock) -> None:
     begun = begin(lines)
     assert not lines.has_next
     assert lines.full() == []
-    clock.now += QUICK
+    clock.now += PROMPT
     assert lines.full() == ["a"]
     lines.leave(*begun[0])
     assert lines.has_next
@@ -535,13 +536,13 @@ class Relay:
 
     def check(self) -> None:
         """The slow never have the last connection, and what is quick doesn't wait while one is free."""
-        slow = sum(self.takes[name] > QUICK for _, name, *_ in self.busy)
+        slow = sum(self.takes[name] > PROMPT for _, name, *_ in self.busy)
         assert slow <= (self.size - max(1, self.size // 8) if self.size > 2 else self.size)
         assert len(self.busy) <= self.size
         if len(self.busy) < self.size:
             for name, seconds in self.takes.items():
                 free = self.lines.busy(name) < self.size * 3 // 4 and name in self.done[-5:]
-                assert not (seconds < QUICK and free and self.lines.ready(1))
+                assert not (seconds < PROMPT and free and self.lines.ready(1))
 
 
 destinations = st.dictionaries(st.sampled_from("abcdefghijkl"), st.sampled_from([0.02, 0.3, 20.0]), min_size=1)

@@ -8,7 +8,8 @@ from mailer.web.tally import Tally
 
 
 async def test_told_together() -> None:
-    """The first is told at once, the next ones together; after a quiet time the next is a first one again."""
+    """The first is told at once, the next ones together; after a quiet time the next is a first one again.
+    Closed, it tells what is left, once."""
     told: list[tuple[str, int, int]] = []
     done = asyncio.Event()
 
@@ -28,3 +29,9 @@ async def test_told_together() -> None:
     await asyncio.sleep(0.2)
     tally.add("a", 5)
     assert told[3:] == [("a", 1, 5)]
+    tally.add("a", 2)
+    tally.add("a", 3)
+    tally.close()
+    assert told[4:] == [("a", 2, 5)]
+    await asyncio.sleep(0.1)
+    assert len(told) == 5
