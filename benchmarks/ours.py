@@ -98,8 +98,8 @@ def send_issue(setup: Setup, issue: Path, sink: Sink, size: int, progress: Progr
     on_disk = setup.bytes_on_disk
     with closing(open_store(setup.store_url)) as store:
         audience = store.subscribers.count()
-        with _workers(setup, store) as workers:
-            before, received, sink_cpu = _cpu(workers.pid, setup.server), sink.received, sink.cpu
+        with ready_workers(setup, store) as workers:
+            before, received, sink_cpu = cpu_of(workers.pid, setup.server), sink.received, sink.cpu
             with Process(
                 [sys.executable, "-m", "mailer", "send", str(issue.resolve()), "--yes"],
                 setup.home,
@@ -109,7 +109,7 @@ def send_issue(setup: Setup, issue: Path, sink: Sink, size: int, progress: Progr
                 while (done := watched.look()) is None:
                     progress.at((sink.received - received) / size)
                     time.sleep(LOOK_EVERY if watched.usage is None else LOOK_LATER)
-            after = _cpu(workers.pid, setup.server)
+            after = cpu_of(workers.pid, setup.server)
             send, usage = done
             if send.finished_at is None:
                 raise RuntimeError(f"{send.id} is {send.state}: {send.reason}\n{setup.worker_log}")
@@ -154,7 +154,7 @@ class _Watched:
 
 
 @contextmanager
-def _workers(setup: Setup, store: Store) -> Iterator[subprocess.Popen[bytes]]:
+def ready_workers(setup: Setup, store: Store) -> Iterator[subprocess.Popen[bytes]]:
     """Worker processes that are ready; gives the process above them all. Raises ``RuntimeError``."""
     command = [sys.executable, "-m", "mailer", "worker", "--processes", str(setup.processes)]
     with (
@@ -173,7 +173,7 @@ def _workers(setup: Setup, store: Store) -> Iterator[subprocess.Popen[bytes]]:
             process.terminate()
 
 
-def _cpu(workers: int, server: Postgres | None) -> dict[str, float]:
+def cpu_of(workers: int, server: Postgres | None) -> dict[str, float]:
     """Seconds of CPU so far, by part; of every process that has ended too."""
     redis, ours = 0.0, 0.0
     for pid in tree(workers):

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Couriers:
-    """One worker process's. There are as many couriers as connections, while anything waits.
+    """One worker process's. There are at most as many couriers as connections.
 
     ``retry_after``: seconds after a first 4xx. ``pause``: a send that a relay takes from nobody. ``runs``: whether a
     send still does.
@@ -42,7 +42,6 @@ class Couriers:
         self._relays, self._destinations, self._writes, self._chance = relays, destinations, writes, chance
         self._connections, self._retry_after, self._pause, self._runs = connections, retry_after, pause, runs
         self._couriers: set[asyncio.Task[None]] = set()
-        self._carrying = 0
         self._draining = False
 
     def call(self) -> None:
@@ -51,8 +50,8 @@ class Couriers:
         if self._draining:
             self._give_back_waiting()
             return
-        called = len(self._couriers) - self._carrying
-        for _ in range(self._destinations.ready(self._connections - self._carrying) - called):
+        called = len(self._couriers) - self._writes.carrying
+        for _ in range(self._destinations.ready(self._connections - self._writes.carrying) - called):
             courier = asyncio.create_task(self._carry())
             self._couriers.add(courier)
             courier.add_done_callback(self._couriers.discard)
@@ -67,7 +66,7 @@ class Couriers:
         await end(self._couriers)
 
     async def _carry(self) -> None:
-        """A courier: carries one claim after another, as long as any waits. There are as many as connections."""
+        """A courier: carries one claim after another, as long as any waits."""
         while self._destinations.has_next:
             try:
                 async with self._relays.connection() as connection:
@@ -78,7 +77,7 @@ class Couriers:
                         self._destinations.end(name, started, flight.signal, flight.said)
                         found = self._next(connection, flight.following)
             except RelayError:
-                self._give_back_waiting()  # why, ``_relay_answers`` finds out
+                self._give_back_waiting()  # why, ``Deliverer`` finds out before it claims again
             except Exception:
                 log.exception("a connection failed in a way nobody foresaw")
                 self._give_back_waiting()
@@ -109,7 +108,7 @@ class Couriers:
     async def _one(self, connection: Connection, flight: Flight) -> None:
         """From the claim to the outcome. Never raises. The connection is free before the outcome is written; see
         ``Writes`` for why that keeps the bound on what a crash leaves in doubt."""
-        self._carrying += 1
+        self._writes.carrying += 1
         try:
             outcome = await self._transact(connection, flight)
         except Unanswered:
@@ -124,7 +123,7 @@ class Couriers:
             reply = Reply(0, "", f"mailer failed ({type(error).__name__}); its log says more")
             outcome = self._lost(claim, reply) if flight.dot_out else self._later(claim, reply)
         finally:
-            self._carrying -= 1
+            self._writes.carrying -= 1
         self._writes.settle(flight, outcome)
 
     async def _transact(self, connection: Connection, flight: Flight) -> Outcome | None:
@@ -145,7 +144,7 @@ class Couriers:
             flight.heard(refused.reply, refused.phase)
             return await self._refused(claim, refused)
         flight.following = self._announce(connection, flight.destination)
-        if not await self._writes.granted(flight.key, self._carrying):
+        if not await self._writes.granted(flight.key):
             connection.drop()
             await self._give_back_stopped(claim.send)
             return None
@@ -164,7 +163,7 @@ class Couriers:
         for all that waits."""
         if not connection.may_announce:
             return None
-        following = self._destinations.follow(leader, self._carrying)
+        following = self._destinations.follow(leader, self._writes.carrying)
         if following is None:
             return None
         try:

@@ -181,7 +181,7 @@ class Deliverer:
         limited = sum(claim.destination in room for claim in claims) if room else 0
         group, others = Claims(len(claims) - limited), Claims(limited)
         flights = [Flight(claim, assemble, others if claim.destination in room else group) for claim in claims]
-        self._writes.begin(flights)
+        self._writes.claimed(flights)
         is_test = send.kind is SendKind.TEST
         for flight in reversed(flights) if is_test else flights:
             self._destinations.put(flight.destination, flight, first=is_test)

@@ -325,13 +325,14 @@ class Lines(Generic[T]):
 
     def _part(self, name: str, line: _Line[T]) -> int:
         """The same, but for its cap."""
-        return self._shares.part(
-            line.kind, is_alone=len(self._lines) == 1, others_are_quick=self._kinds.others_are_quick(name)
-        )
+        kind, is_alone = line.kind, len(self._lines) == 1
+        others_are_quick = (kind == SLOW or is_alone) and self._kinds.others_are_quick(name)  # else nobody asks
+        return self._shares.part(kind, is_alone=is_alone, others_are_quick=others_are_quick)
 
     def _room(self, name: str, kind: int) -> int:
         """How many more may be under way, or follow, to this destination and all others of its kind: not the quick."""
-        return self._shares.room(kind, self._held, others_are_quick=self._kinds.others_are_quick(name))
+        others_are_quick = kind == SLOW and self._kinds.others_are_quick(name)
+        return self._shares.room(kind, self._held, others_are_quick=others_are_quick)
 
     def _look_at(self, name: str, line: _Line[T]) -> None:
         """What it is now."""

@@ -19,7 +19,7 @@ ALL = 1 << 30
 
 
 class Shares:
-    """Of ``size`` connections. ``quarter`` is what any quick destination may have, whatever else there is."""
+    """Of ``size`` connections. ``quarter``: so many any quick destination may have, whatever else there is."""
 
     __slots__ = ("_beside_quick", "_slow_alone", "_three_quarters", "_unproven", "quarter", "size")
 

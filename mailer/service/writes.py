@@ -21,26 +21,33 @@ GATHER = 0.01
 
 
 class Writes:
-    """One worker process's. ``under_way``: what it has claimed, and whose outcome isn't in SQL yet."""
+    """One worker process's.
+
+    ``under_way``: what it has claimed, and whose outcome isn't in SQL yet. ``carrying``: how many are on a connection,
+    and may ask for their dot; when all of them do, no other is waited for.
+
+    Outcomes are written together with dots: a connection is reused before its last outcome is written, and its next dot
+    isn't granted before that. So no more rows are dotted, at any moment, than connections are open.
+    """
 
     def __init__(self, ledger: Ledger, thread: Executor, now: Callable[[], float]) -> None:
         self._ledger, self._now = ledger, now
         self._group: Group[_Dot | _Release | Outcome, bool] = Group(self._write, thread, gather=GATHER)
-        self._asking = 0
+        self._asking = self.carrying = 0
         self.under_way: dict[Key, Flight] = {}
 
-    def begin(self, flights: Iterable[Flight]) -> None:
-        """These are claimed: each needs one ``settle``."""
+    def claimed(self, flights: Iterable[Flight]) -> None:
+        """These are under way now: each needs one ``settle``."""
         self.under_way |= {flight.key: flight for flight in flights}
 
-    async def granted(self, key: Key, carrying: int) -> bool:
+    async def granted(self, key: Key) -> bool:
         """Whether the dot may go out now. An answer that is old (we were stopped, and may have been taken for dead
-        meanwhile) is asked for again. ``carrying``: how many may be asking at once; when all do, none is waited for."""
+        meanwhile) is asked for again."""
         while True:
             asked_at = self._now()
             answer = self._group.submit(_Dot(key))
             self._asking += 1
-            if self._asking >= carrying:
+            if self._asking >= self.carrying:
                 self._group.hurry()
             try:
                 if not await answer:
@@ -62,7 +69,7 @@ class Writes:
         self._group.submit(_Release(flight.key) if outcome is None else outcome).add_done_callback(written)
 
     def give_back(self, flights: Iterable[Flight]) -> None:
-        """Claims that haven't begun."""
+        """Claims whose messages haven't begun to go out."""
         for flight in flights:
             self.settle(flight, None)
 
@@ -79,9 +86,7 @@ class Writes:
             await next(iter(self.under_way.values())).claims.settled.wait()
 
     def _write(self, items: Sequence[_Dot | _Release | Outcome]) -> list[bool]:
-        """Whether each was granted; only dots may not be. Outcomes together with dots: a connection is reused before
-        its last outcome is written, and its next dot isn't granted before that. So no more rows are dotted, at any
-        moment, than connections are open."""
+        """Whether each was granted; only dots may not be."""
         granted = self._ledger.write(
             self._now(),
             outcomes=[item for item in items if isinstance(item, Outcome)],

@@ -14,6 +14,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
@@ -105,15 +106,20 @@ def is_inside(request: Request) -> bool:
 
 
 def _reserve(folder: str) -> None:
-    """Makes the file of this process's counters as long as it will be. prometheus_client would make it with a hole, and
-    map it: to count on a full disk would end the process (SIGBUS). It is there at once and whole: others read it."""
+    """Makes the file of this process's counters, unless it is there. prometheus_client would make it with a hole, and
+    map it: to count on a full disk would end the process (SIGBUS). It appears whole: others read it. (A file system
+    that compresses zeros, or copies on write, reserves nothing.)"""
     if not folder:
         raise _uncountable(folder, "No such directory")
+    counters = Path(folder, f"counter_{os.getpid()}.db")
+    made = counters.with_suffix(".new")
     try:
-        made = Path(folder, f"{os.getpid()}.new")
-        made.write_bytes(bytes(_COUNTERS))
-        made.rename(made.with_name(f"counter_{os.getpid()}.db"))
+        if not counters.exists():
+            made.write_bytes(bytes(_COUNTERS))
+            made.rename(counters)
     except OSError as error:
+        with suppress(OSError):
+            made.unlink()
         raise _uncountable(folder, error.strerror) from error
 
 

@@ -43,9 +43,9 @@ MUTATIONS = (
     Mutation(
         "the dot goes out before its grant is committed",
         COURIERS,
-        "        if not await self._writes.granted(flight.key, self._carrying):\n            connection.drop()\n"
+        "        if not await self._writes.granted(flight.key):\n            connection.drop()\n"
         "            await self._give_back_stopped(claim.send)\n            return None\n",
-        "        self._unawaited = asyncio.ensure_future(self._writes.granted(flight.key, self._carrying))\n",
+        "        self._unawaited = asyncio.ensure_future(self._writes.granted(flight.key))\n",
         DELIVER,
     ),
     Mutation(

@@ -37,11 +37,18 @@ def config(tmp_path: Path, redis_url: str) -> Path:
 
 @contextmanager
 def web(
-    config: Path, *arguments: str, descriptors: tuple[int, ...] = (), **variables: str
+    config: Path,
+    *arguments: str,
+    descriptors: tuple[int, ...] = (),
+    blocks: int | None = None,
+    **variables: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """``mailer web`` until it is told to end; it ends within half a minute, whatever it was doing. Its log: web.log.
-    Its temporary files: tmp. ``variables``: of its environment."""
+    Its temporary files: tmp. ``blocks``: of 512 bytes, that a file of its may have at
+    most. ``variables``: of its environment."""
     command = [sys.executable, "-m", "mailer", "web", "--config", str(config), *arguments]
+    if blocks is not None:
+        command = ["sh", "-c", f'ulimit -f {blocks}; exec "$@"', "sh", *command]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAILER_")}
     (config.parent / "tmp").mkdir(exist_ok=True)
     environment |= {"TMPDIR": str(config.parent / "tmp"), **variables}
@@ -140,15 +147,19 @@ def test_no_socket(config: Path, port: int) -> None:
     assert "Traceback" not in written
 
 
-def test_no_room_for_counters(config: Path, port: int) -> None:
-    """A folder for counters that can't be used is said in one line with its variable's name; status 1."""
-    with web(config, "--port", str(port), PROMETHEUS_MULTIPROC_DIR="") as process:
-        assert process.wait(60) == 1
-    with web(config, "--port", str(port), PROMETHEUS_MULTIPROC_DIR=str(config)) as process:
-        assert process.wait(60) == 1
+def test_no_counters(config: Path, port: int, tmp_path: Path) -> None:
+    """A folder for counters that is none, or has no room, is said in one line with its variable's name; status 1, and
+    nothing is left there."""
+    full = tmp_path / "full"
+    full.mkdir()
+    for folder in ("", str(config), str(full)):
+        blocks = 100 if folder == str(full) else None
+        with web(config, "--port", str(port), blocks=blocks, PROMETHEUS_MULTIPROC_DIR=folder) as process:
+            assert process.wait(60) == 1
     written = (config.parent / "web.log").read_text()
-    assert written.count("PROMETHEUS_MULTIPROC_DIR: the web's requests can't be counted in") == 2
+    assert written.count("PROMETHEUS_MULTIPROC_DIR: the web's requests can't be counted in") == 3
     assert "Traceback" not in written
+    assert list(full.iterdir()) == []
 
 
 def test_told_to_end_while_it_starts(config: Path, port: int) -> None:
