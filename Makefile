@@ -12,7 +12,7 @@ demo: $(VENV)/.installed  ## the whole job on sample data, before your eyes
 test: $(VENV)/.installed-dev  ## all tests; TESTS=tests/unit for some
 	@test "$(TESTS)" = tests/unit || tests/needs
 	@# Python starts some hundred times: its bytecode is kept, also where the environment (an image's) forbids it.
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(TESTS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 4 --dist worksteal $(TESTS)
 
 check: $(VENV)/.installed-dev  ## style, types, and who may import whom
 	$(BIN)/ruff check .

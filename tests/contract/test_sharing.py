@@ -109,7 +109,7 @@ async def test_demands_are_apart(workers: list[Sharing]) -> None:
     assert shared.connections == {"r": 0, "s": 2}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     limit=st.integers(1, 9),
     steps=st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(0, 9)), min_size=1, max_size=30),

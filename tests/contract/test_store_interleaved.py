@@ -436,7 +436,6 @@ def examples(usual: int) -> settings:
     return settings(
         max_examples=soak or usual,
         stateful_step_count=25,
-        deadline=None,
         derandomize=not soak,
         database=None,
         print_blob=True,

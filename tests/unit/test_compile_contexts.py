@@ -75,7 +75,7 @@ def test_nesting() -> None:
     assert [mark.inside for mark in marks] == [("div", "p"), ("div",)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.sampled_from(

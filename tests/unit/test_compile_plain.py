@@ -39,7 +39,7 @@ def test_text(markdown: str, text: str) -> None:
     assert to_text(markdown, READING) == text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from(["a", "wort", "Donaudampfschiff", NAME, SHARE, "https://example.com/a/very/long/path"]))
 )

@@ -548,7 +548,7 @@ class Relay:
 destinations = st.dictionaries(st.sampled_from("abcdefghijkl"), st.sampled_from([0.02, 0.3, 20.0]), min_size=1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(1, 20),
     destinations,
@@ -573,7 +573,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 12), moves)
 def test_any_order(size: int, steps: list[tuple[str, str, float]]) -> None:
     """Whatever happens in whatever order: nothing is lost, nothing goes twice, the counts are right, caps and tickets

@@ -396,7 +396,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(steps)
 async def test_any_history(history: list[tuple[int, str, Signal | str]]) -> None:
     """Whatever is heard, lost and found: no worker ever sends to a destination it knows to be closed, and after hours

@@ -100,7 +100,7 @@ def test_every_filter_has_a_signature() -> None:
     assert set(SIGNATURES) == set(filters(Locale(), strict=True))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.one_of(st.text(), st.text(alphabet="subcriert._|()[]{}'\" +*/~%<=>,-0123iflsn", max_size=40)))
 def test_any_text_parses_or_is_refused(source: str) -> None:
     """No text makes the parser raise anything but its own error."""

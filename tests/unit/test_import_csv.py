@@ -280,7 +280,7 @@ CELLS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
 ROWS = st.lists(st.tuples(st.integers(0, 5), CELLS, CELLS, CELLS), max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS)
 def test_export_and_import(rows: list[tuple[int, str, str, str]]) -> None:
     """What is exported comes back the same, and imports into the same store without a change."""
@@ -299,7 +299,7 @@ def test_export_and_import(rows: list[tuple[int, str, str, str]]) -> None:
     assert (again.added, again.updated) == (0, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=200))
 def test_any_bytes(junk: bytes) -> None:
     """Whatever bytes follow a header, they are taken or refused row by row, or the file is refused with a reason."""

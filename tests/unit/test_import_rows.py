@@ -101,7 +101,7 @@ def test_broken_header() -> None:
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.lists(st.text(st.sampled_from('ab,;\t\n\r "é\0\u2028'), max_size=6), min_size=1, max_size=4)))
 @example([["a"], [""], ["a\r\n", "b"]])
 def test_what_csv_writes(table: list[list[str]]) -> None:
@@ -111,7 +111,7 @@ def test_what_csv_writes(table: list[list[str]]) -> None:
     assert [row.cells for row in rows(file.getvalue())[1:]] == table
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.sampled_from('ab,\n\r"@'), max_size=40))
 def test_every_line_is_accounted_for(text: str) -> None:
     """Rows come in order, and one without a problem is what the csv module, being strict, reads there."""

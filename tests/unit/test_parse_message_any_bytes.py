@@ -18,21 +18,21 @@ SYSTEM = b"From: MAILER-DAEMON@mx.example.net\nTo: bounces@example.org\nSubject:
 
 
 @given(st.binary(max_size=600))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_bytes_are_read(raw: bytes) -> None:
     """Arbitrary bytes raise nothing."""
     assert isinstance(parse_message(raw), list)
 
 
 @given(st.text(max_size=300))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_text_is_read(raw: str) -> None:
     """Arbitrary text, with lone surrogates too, raises nothing."""
     assert isinstance(parse_message(raw + "\ud800"), list)
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_mutated_mails_are_read(data: st.DataObject) -> None:
     """A sample with pieces cut, doubled or overwritten raises nothing, and its events hold what they promise."""
     raw = bytearray(data.draw(st.sampled_from(SAMPLES)))

@@ -127,7 +127,7 @@ def survive(provider: str, headers: dict[str, str], body: bytes) -> list[Event]:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @given(headers=HEADERS, body=st.binary(max_size=100))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_arbitrary_bytes(provider: str, headers: dict[str, str], body: bytes) -> None:
     """Arbitrary bytes give events or our own errors."""
     survive(provider, headers, body)
@@ -135,7 +135,7 @@ def test_arbitrary_bytes(provider: str, headers: dict[str, str], body: bytes) ->
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @given(headers=HEADERS, document=DOCUMENTS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_arbitrary_json(provider: str, headers: dict[str, str], document: object) -> None:
     """Arbitrary JSON gives events or our own errors."""
     survive(provider, headers, body_of(provider, document))
@@ -143,7 +143,7 @@ def test_arbitrary_json(provider: str, headers: dict[str, str], document: object
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_damaged_events(provider: str, data: st.DataObject) -> None:
     """An event with parts that are missing or of another kind is still read, and the same when it is sent again."""
     body = body_of(provider, data.draw(damaged(EVENTS[provider])))
@@ -152,7 +152,7 @@ def test_damaged_events(provider: str, data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_damaged_notifications(data: st.DataObject) -> None:
     """The same for an event within Amazon SNS's envelope."""
     envelope = {

@@ -125,7 +125,7 @@ def tags(raw: bytes) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(first=NASTY, last=NASTY)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_name_verifies(kind: str, first: str, last: str) -> None:
     """Whatever names stand in subject, address and body, the signature holds."""
     assert verifies(made(kind, first, last), kind)
@@ -133,7 +133,7 @@ def test_any_name_verifies(kind: str, first: str, last: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(before=NASTY, after=NASTY, branch=NASTY, value=NASTY)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_issue_verifies(kind: str, before: str, after: str, branch: str, value: str) -> None:
     """Whatever stands in the static pieces, beside a value or in a branch, the signature holds."""
     slot = Slot("subscriber.first_name", Escape.PLAIN)
@@ -159,7 +159,7 @@ def test_relaxed_body(text: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_change_shows(kind: str, data: st.DataObject) -> None:
     """One letter or digit changed, in the body or in a signed field, and the signature doesn't hold."""
     raw = made(kind)

@@ -331,7 +331,7 @@ def spliced(pieces: Pieces, first: str, last: str, unsubscribe: str) -> str:
     return out
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(_pieces, st.text(max_size=40), st.text(max_size=5) | st.just(""))
 def test_whatever_goes_in_comes_out(pieces: Pieces, first: str, last: str) -> None:
     """For any pieces, conditions and values, the decoded text is the text with the values in it."""

@@ -11,7 +11,7 @@ import dkim
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mailer.errors import AddressError, CompileError
@@ -104,7 +104,6 @@ def test_no_sender(sender: str) -> None:
     assert caught.value.where == "from"
 
 
-@settings(deadline=None)
 @given(subject=st.text(max_size=200), text=st.text(max_size=300), html=st.text(max_size=300))
 def test_any_text(subject: str, text: str, html: str) -> None:
     """Whatever stands in it, the bytes are legal, no line begins with a dot, and the parts come out as they went in."""
