@@ -169,7 +169,7 @@ def _act(events: Events, decisions: Sequence[Decision], soft_limit: int, now: fl
         return
     if acted.suppressed or acted.unsubscribed or acted.settled:
         log.info(
-            "%d events: %d addresses suppressed, %d people unsubscribed, %d messages no longer in doubt",
+            "events=%d acted on: suppressed=%d unsubscribed=%d settled=%d",
             acted.events,
             acted.suppressed,
             acted.unsubscribed,
