@@ -96,7 +96,7 @@ async def open_runtime(loaded: Loaded, redis_url: str) -> Runtime:
         _limits(settings), sharing, pace, size=connections, clock=time.time, relays=pool
     )
     patience = Patience(settings.delivery.retry_after, settings.delivery.retry_for)
-    confirmer = Confirmer(store, pool, letter_writer(loaded), patience, time.time, random.random)
+    confirmer = Confirmer(store, pool, letter_writer(loaded), patience, time.time, random.random, destinations.closed)
     deliverer = Deliverer(
         store,
         pool,

@@ -1,7 +1,8 @@
 """Sends the mails that answer sign-ups: one job a mail, through the same relays as everything else.
 
 A mail that a relay defers, or that can't be handed over, is tried again with growing pauses, as deliveries are, for
-``retry_for`` seconds and no longer than its link works. One that is refused is done with, and suppresses nobody: it
+``retry_for`` seconds and no longer than its link works. So is one whose destination refuses our mail just now: it
+isn't even tried. One that is refused is done with, and suppresses nobody: it
 says more about whoever typed the address than about the address.
 """
 
@@ -9,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from mailer.delivery.destination import destination
 from mailer.delivery.retry import event_of, wait
 from mailer.delivery.states import Event
 from mailer.errors import AddressError, MailerError, StoreError
@@ -41,7 +43,7 @@ class Patience:
 
 
 class Confirmer:
-    """Sends mails one by one. ``now`` gives Unix seconds, ``jitter`` 0…1."""
+    """Sends mails one by one. ``now`` gives Unix seconds, ``jitter`` 0…1, ``closed`` destinations that refuse us."""
 
     def __init__(
         self,
@@ -51,9 +53,10 @@ class Confirmer:
         patience: Patience,
         now: Callable[[], float],
         jitter: Callable[[], float],
+        closed: Callable[[], Collection[str]],
     ) -> None:
         self._store, self._relays, self._write = store, relays, write
-        self._patience, self._now, self._jitter = patience, now, jitter
+        self._patience, self._now, self._jitter, self._closed = patience, now, jitter, closed
 
     async def send(self, number: int) -> None:
         """Sends the mail with this number if it is due. Never raises: what isn't done is due again later."""
@@ -79,6 +82,9 @@ class Confirmer:
         return None if given_up else again
 
     async def _try(self, letter: Letter, waiting: Waiting) -> tuple[Event, str]:
+        name = destination(waiting.email)
+        if name in self._closed():
+            return Event.DEFER, f"{name} refuses our mail just now"
         try:
             envelope = await asyncio.to_thread(self._write, letter, waiting, self._now())
             async with asyncio.timeout(SEND_SECONDS):

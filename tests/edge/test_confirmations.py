@@ -41,6 +41,7 @@ class Bench:
     retry_for: float = RETRY_FOR
     wrong: Exception | None = None
     queued: list[int] = field(default_factory=list)
+    closed: set[str] = field(default_factory=set)
 
     def ask(self, email: str = ANNA) -> int:
         number = self.store.sign_ups.ask(SignUp(email, email), self.now, 1000)
@@ -58,7 +59,9 @@ class Bench:
         relay = Relay(host="127.0.0.1", port=self.server.port, security="none", connections=2)
         self.pool = RelayPool([relay])
         patience = Patience(RETRY_AFTER, self.retry_for)
-        return Confirmer(self.store, self.pool, self.write, patience, lambda: self.now, lambda: 0.5)
+        return Confirmer(
+            self.store, self.pool, self.write, patience, lambda: self.now, lambda: 0.5, lambda: self.closed
+        )
 
     async def send(self, number: int) -> None:
         try:
@@ -164,6 +167,19 @@ async def test_refused(bench: Bench, phase: str, caplog: pytest.LogCaptureFixtur
     assert list(bench.store.suppressions.each()) == []
     assert bench.store.events.waiting(10) == []
     assert bench.store.events.refusals(10) == []
+
+
+async def test_closed(bench: Bench) -> None:
+    """A mail to a destination whose breaker is open waits, and isn't tried; others go."""
+    bench.closed = {"gmx.net"}
+    numbers = [bench.ask("anna@web.de"), bench.ask()]
+    for number in numbers:
+        await bench.send(number)
+    assert (bench.server.recipients, bench.due_in(numbers[0])) == ([ANNA], RETRY_AFTER)
+    bench.closed.clear()
+    bench.now += RETRY_AFTER
+    await bench.send(numbers[0])
+    assert bench.server.recipients == [ANNA, "anna@web.de"]
 
 
 async def test_sender_refused(bench: Bench) -> None:
