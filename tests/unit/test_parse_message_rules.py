@@ -99,6 +99,42 @@ def test_what_is_answered_is_no_title(mark: str) -> None:
     assert find_verdict((("from", "postmaster@example.com"), *person[1:]), "Your mail was not delivered.") is not None
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        (("subject", "Did my mail bounce?"),),
+        (("subject", "Mail delivery failed: what it means"), ("list-unsubscribe", "<https://news.example.org/u>")),
+        (("subject", "Mail delivery failed: what it means"), ("list-id", "<talk.example.org>")),
+    ],
+    ids=["a question", "a newsletter", "a mailing list"],
+)
+def test_who_writes_about_bounces(more: tuple[tuple[str, str], ...]) -> None:
+    """A person's question, and what a list or a newsletter says of bounces, are none unless a mail system sent them."""
+    said = "host mx.example.net said: 550 5.1.1 user unknown. The mail could not be delivered."
+    assert find_verdict((("from", "anna@example.com"), *more), said) is None
+    assert find_verdict((("from", "postmaster@example.com"), *more), said) is not None
+
+
+def test_a_returned_subject_may_be_a_question() -> None:
+    """A bounce's title before the subject of what is returned stays one, whatever that asks."""
+    fields = (("from", "reader@example.com"), ("subject", "Undeliverable: What shall we plant?"))
+    assert find_verdict(fields, "Your mail could not be delivered.") is not None
+
+
+@pytest.mark.parametrize("said", ["AVVISO DI MANCATA CONSEGNA", "Il messaggio è stato rifiutato dal sistema"])
+def test_italian_certified_mail(said: str) -> None:
+    """The words of Italian certified mail (PEC) for what wasn't delivered."""
+    fields = (("from", "posta-certificata@pec.example.it"), ("subject", "MANCATA CONSEGNA"))
+    assert find_verdict(fields, said) is not None
+
+
+def test_a_phone_number_is_no_reply() -> None:
+    """Whom to call isn't what a server said."""
+    text = "<reader@example.com>:\nthe user's mailfolder is full.\n\nCall Customer Support at 480-624-2500."
+    (outcome,) = read_prose(Prose(text), None)
+    assert outcome.diagnostic == "the user's mailfolder is full."
+
+
 def test_verdict_by_envelope() -> None:
     """A mail system's mail with a bounce's subject is a bounce in any language, for nobody knows how long."""
     fields = (("from", "MAILER-DAEMON@mx.example.net"), ("subject", "Delivery report"))
@@ -174,6 +210,7 @@ OPENED = [
     "-- The header and top 20 lines of the message follows --",
     "Your message is enclosed",
     "Old message:",
+    "---------- Forwarded message ----------",
     "----- Ursprüngliche Nachricht -----",
     "Content-Type: message/rfc822",
 ]

@@ -32,7 +32,7 @@ MAX_REPLIES = 1000
 _TAG = re.compile(r"<(/?[A-Za-z!][^<>]{0,2000})>")
 _UNSEEN = ("style", "script", "head")
 _BREAKS = re.compile(r"/?(?:br|p|div|tr|li|td|h\d|table|ul|pre|blockquote)\b", re.IGNORECASE)
-_REPLY_LINE = re.compile(r"(?<![\d.:])[45]\d\d[ -]|#?\b[45]\.\d{1,3}\.\d{1,3}\b")
+_REPLY_LINE = re.compile(r"(?<![\d.:])[45][0-5]\d[ -](?!\d{3}-\d{4})|#?\b[45]\.\d{1,3}\.\d{1,3}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,25 @@ def find_verdict(fields: Fields, text: str, *, returns: bool = False) -> Verdict
     """The rule that says this is a bounce, or None. ``returns``: whether the mail returns a message; what does and has
     no return path is taken for a mail system's, whoever signs it."""
     likely = is_likely(fields)
-    if not likely and is_answer(fields):
-        return None  # a person writes about a bounce
+    if not from_daemon(fields) and (is_answer(fields) or _is_of_list(fields) or _asks(fields)):
+        return None  # a person or a newsletter writes about a bounce
     likely = likely or (returns and has_no_return_path(fields))
     whole = f"{subject_of(fields)}\n{text[:MAX_TEXT]}"
     for verdict in VERDICTS:
         if (likely or verdict.alone) and verdict.words.search(whole):
             return verdict
     return BY_ENVELOPE if from_daemon(fields) and _is_titled(fields) else None
+
+
+def _is_of_list(fields: Fields) -> bool:
+    """Whether a mailing list or a newsletter sent it (RFC 2369, RFC 2919): mail systems have no such fields."""
+    return any(name in ("list-id", "list-post", "list-unsubscribe") for name, _ in fields)
+
+
+def _asks(fields: Fields) -> bool:
+    """Whether the subject is a question of its own ("did my mail bounce?"), not a title before the returned subject."""
+    subject = subject_of(fields)
+    return subject.rstrip().endswith("?") and not any(pattern.match(subject) for pattern in SUBJECTS)
 
 
 def _is_titled(fields: Fields) -> bool:

@@ -141,7 +141,7 @@ VERDICTS: tuple[Verdict, ...] = (
             r"no se (?:ha )?(?:entreg|pudo)",
             r"no entregado|error (?:en la|de) entrega|imposible (?:entregar|enviar)",
             r"non (?:[èe] stato (?:possibile )?|pu[òo] essere )?(?:recapitat|consegnat)|impossibile (?:recapitare|"
-            r"consegnare)",
+            r"consegnare)|mancat[ao] (?:consegna|recapito)|messaggio [èe] stato rifiutato",
             r"n[ãa]o (?:p[ôo]de|foi|pode) (?:ser )?(?:entreg|enviad)|falha (?:na|de) entrega|n[ãa]o entregue",
             r"niet (?:worden )?(?:afgeleverd|bezorgd|besteld)|kon niet",
             r"nie (?:mo[żz]e|mog[łl]a|zosta[łl]a?)[^.]{0,40} (?:dostarczon|dor[ęe]czon)|nie istnieje|niedostarczon",

@@ -74,7 +74,7 @@ RULES: tuple[Rule, ...] = (
         r"(?:inbox|mail ?box|mail ?folder|postfach|account|user'?s? mailbox)[\w ]{0,20} (?:full|voll|storage)",
         r"(?:exceed|insufficient|not enough)[\w ]{0,30} (?:storage|disk|space)",
         r"mailbox size limit|size of (?:the )?mailbox",
-        r"(?:bo[iî]te|casilla|buz[oó]n|cuenta)[^.]{0,40} (?:pleine?|llen[ao])",
+        r"(?:bo[iî]te|casilla|buz[oó]n|cuenta)[^.]{0,40} (?:pleine?|llen[ao])|skrzynka[^.]{0,40} (?:prze)?pełn",
     ),
     # The mailbox is closed.
     _rule(

@@ -53,6 +53,7 @@ OPENINGS: tuple[re.Pattern[str], ...] = tuple(
         r"The header and (?:the )?(?:top|first) \d+ lines of",
         r"(?:Your|The) (?:undelivered )?(?:message|mail) (?:follows|is (?:enclosed|appended|included|below))",
         r"Old message$",
+        r"Forwarded message$",
         # German, French, Spanish, Italian, Portuguese, Polish.
         r"(?:Ursprüngliche (?:Nachricht|E-Mail)|Original-?nachricht|Kopie (?:der|Ihrer) Nachricht"
         r"|(?:Kopfzeilen|Header) der (?:ursprünglichen )?Nachricht|Message d'origine|Message original"
