@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mailer.bounces.event import Event, EventType, Reason
+from mailer.errors import ConfigError
 from mailer.model.ledger import Outcome, RecipientState, Reply, Send, SendKind, WorkerId
 from mailer.service.events import act_on_events
 from mailer.service.inbox import NewEvent
@@ -260,3 +261,14 @@ async def test_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     clock[0] += inf
     await page.text()
     assert len(reads) == 3
+
+
+@pytest.mark.parametrize("named", ["", "file", "nowhere"])
+def test_no_folder_for_counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    """A variable that names no folder for the counters of several processes is an error that names the variable."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(metrics.TOGETHER, str(tmp_path / named) if named else "")
+    with pytest.raises(ConfigError) as caught:
+        Metrics()
+    assert caught.value.where == "PROMETHEUS_MULTIPROC_DIR"
+    assert "can't be counted" in str(caught.value)

@@ -29,7 +29,7 @@ FORMS_AT_ONCE = 20
 @pytest.fixture
 def config(tmp_path: Path, redis_url: str) -> Path:
     """A publication's settings, with a store and a Redis."""
-    migrate(f"sqlite:///{tmp_path / 'mailer.db'}")
+    migrate(f"sqlite:///{tmp_path / 'mailer-data' / 'mailer.db'}")
     found = tmp_path / "mailer.toml"
     found.write_text(f'[publication]\nname = "B"\nbase_url = "https://b.example"\n[redis]\nurl = "{redis_url}"\n')
     return found
@@ -148,16 +148,13 @@ def test_no_socket(config: Path, port: int) -> None:
 
 
 def test_no_counters(config: Path, port: int, tmp_path: Path) -> None:
-    """A folder for counters that is none, or has no room, is said in one line with its variable's name; status 1, and
-    nothing is left there."""
+    """A folder without room for counters is told in a line with its variable's name; status 1, nothing stays there."""
     full = tmp_path / "full"
     full.mkdir()
-    for folder in ("", str(config), str(full)):
-        blocks = 100 if folder == str(full) else None
-        with web(config, "--port", str(port), blocks=blocks, PROMETHEUS_MULTIPROC_DIR=folder) as process:
-            assert process.wait(60) == 1
+    with web(config, "--port", str(port), blocks=100, PROMETHEUS_MULTIPROC_DIR=str(full)) as process:
+        assert process.wait(60) == 1
     written = (config.parent / "web.log").read_text()
-    assert written.count("PROMETHEUS_MULTIPROC_DIR: the web's requests can't be counted in") == 3
+    assert f"PROMETHEUS_MULTIPROC_DIR: the web's requests can't be counted in '{full}'" in written
     assert "Traceback" not in written
     assert list(full.iterdir()) == []
 
