@@ -173,12 +173,14 @@ def _receipt(mail: Opened) -> Report | None:
     part = next((part for part in mail.leaves if part.kind.startswith("message/disposition")), None)
     if part is None:
         return _report(mail, "delivery", []) if is_receipt(mail.top.fields) else None
-    outcomes = [outcome for outcome in delivery_report.read_report(part) if outcome.recipient]
+    who = [outcome.recipient for outcome in delivery_report.read_report(part) if outcome.recipient]
     refused = "deleted" in part.text and not is_receipt(mail.top.fields)
     if refused and find_verdict(mail.top.fields, mail.prose.text):
         # RFC 5429 §2.2.2: a refusal by the recipient's filter, in the shape of a receipt.
-        return _of_outcomes(mail, [Outcome(found.recipient) for found in outcomes], otherwise=True)
-    return _report(mail, "delivery", [_event(mail, EventType.DELIVERED, outcome.recipient) for outcome in outcomes])
+        said = " ".join(mail.prose.text[:1000].split())
+        outcomes = [Outcome(recipient) for recipient in who] or _named_elsewhere(mail, Outcome("", diagnostic=said))
+        return _of_outcomes(mail, outcomes, otherwise=True)
+    return _report(mail, "delivery", [_event(mail, EventType.DELIVERED, recipient) for recipient in who])
 
 
 def _forwarded_report(mail: Opened) -> Report | None:

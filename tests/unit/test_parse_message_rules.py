@@ -128,6 +128,23 @@ def test_italian_certified_mail(said: str) -> None:
     assert find_verdict(fields, said) is not None
 
 
+def test_no_valid_recipients() -> None:
+    """Nobody whom the message could go to: undelivered."""
+    found = find_verdict(
+        (("from", "postmaster@example.com"),), "No valid recipients for this message could be determined."
+    )
+    assert found is not None
+    assert found.name == "undelivered, in English"
+
+
+def test_mbox_line_of_a_null_sender() -> None:
+    """Where an mbox writes the null sender of a bounce as nothing, the header still begins below; a field is no such
+    line."""
+    above = b"From   Thu Apr  2 16:34:53 2009\n"
+    assert read_mail(above + b"Subject: Failed\n\nNo.\n").fields == (("subject", "Failed"),)
+    assert read_mail(b"From : a@example.com\nSubject: Failed\n\nNo.\n").fields[0] == ("from", "a@example.com")
+
+
 def test_a_phone_number_is_no_reply() -> None:
     """Whom to call isn't what a server said."""
     text = "<reader@example.com>:\nthe user's mailfolder is full.\n\nCall Customer Support at 480-624-2500."
@@ -397,6 +414,9 @@ def test_reply_code_after_said_comes_first() -> None:
     [
         ("failed", "5.1.1", "", True),
         ("failed", "4.4.7", "450 expired", True),
+        (None, "", "The user exceeded his storage limit. Please try to send the message again later", False),
+        (None, "", "Check the address and try again", None),
+        (None, "5.2.2", "Mailbox full, try again later", True),
         ("delayed", "5.0.0", "550 no", False),
         ("delivered", "", "", None),
         (None, "5.1.1", "450 busy", True),

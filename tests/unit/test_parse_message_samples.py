@@ -67,6 +67,7 @@ EXPECTED: dict[str, tuple[str, list[Told]]] = {
     "exchange_french": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "exchange_german": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "exchange_names_a_person": ("bounce", []),
+    "sieve_refusal_without_address": ("bounce", [("bounced", "reader@host.example.com", True, "bounced", "5.2.2")]),
     "exchange_spanish": ("bounce", [("bounced", "reader@example.com", True, "bounced", "5.1.1")]),
     "exim": (
         "bounce",

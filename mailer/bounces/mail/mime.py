@@ -26,7 +26,7 @@ MAX_FIELDS = 1000
 MAX_FIELD = 20_000
 
 _FIELD = re.compile(r"([!-9;-~]{1,100})[ \t]*:(.*)", re.DOTALL)
-_MBOX_LINE = re.compile(r">?From \S")
+_MBOX_LINE = re.compile(r">?From[ \t]+[^\s:]")  # a null sender may be written as nothing
 _PARAMETER = {
     name: re.compile(rf"[;\s]\s*{name}\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s;]+))", re.IGNORECASE)
     for name in ("boundary", "charset")

@@ -105,7 +105,7 @@ VERDICTS: tuple[Verdict, ...] = (
             r"bounced|blocked)",
             r"returned to sender|returning (?:your )?(?:message|mail)|mail (?:was )?(?:rejected|refused|returned)",
             r"(?:not|n't)(?: a)? (?:valid|known) (?:user|address|recipient|mailbox)|did not (?:exactly )?match an?",
-            r"failed mail|mail failed|failure notice|failure delivery|delivery aborted",
+            r"no valid recipients?|failed mail|mail failed|failure notice|failure delivery|delivery aborted",
             r"not delivered|no longer (?:valid|in use)|user unknown|unknown user|no such user",
             # OpenSMTPD, and texts whose only plain words are the reason.
             r"error (?:has )?occurred while (?:attempting|trying) to (?:deliver|send)",

@@ -15,6 +15,9 @@ _AFTER_SAID = re.compile(
     r"(?:said|response|reply|returned|was|error|status|code|smtp)\s?[:;(]?\s?[\"']?([45][0-5]\d)\b", re.I
 )
 
+# Without a code, who says so says that it may work another time. ("Try again" alone also follows "check the address".)
+_LATER = re.compile(r"\b(?:try|retry|send)\b[^.]{0,60}\blater\b", re.I)
+
 # Reply codes that say more than their class, where the words say nothing (RFC 5321 §4.2.2): subject and detail.
 _BY_REPLY = {"421": "3.2", "450": "2.0", "452": "3.1", "551": "1.6", "552": "2.2"}
 
@@ -65,7 +68,8 @@ def permanence(outcome: Outcome) -> bool | None:
     if outcome.action is not None:
         return None
     said = outcome.status or find_status(outcome.diagnostic)
-    return {"5": True, "4": False}.get(said[:1])
+    by_code = {"5": True, "4": False}.get(said[:1])
+    return False if by_code is None and _LATER.search(outcome.diagnostic[:4000]) else by_code
 
 
 def why(outcome: Outcome) -> Reason:
