@@ -128,13 +128,18 @@ def test_italian_certified_mail(said: str) -> None:
     assert find_verdict(fields, said) is not None
 
 
-def test_no_valid_recipients() -> None:
-    """Nobody whom the message could go to: undelivered."""
-    found = find_verdict(
-        (("from", "postmaster@example.com"),), "No valid recipients for this message could be determined."
-    )
+@pytest.mark.parametrize(
+    ("said", "verdict"),
+    [
+        ("No valid recipients for this message could be determined.", "undelivered, in English"),
+        ("Could not deliver the message in the time limit specified.", "permanent, in the mailer's own words"),
+    ],
+)
+def test_more_words_of_a_verdict(said: str, verdict: str) -> None:
+    """Words that a verdict takes beside its example."""
+    found = find_verdict((("from", "postmaster@example.com"),), said)
     assert found is not None
-    assert found.name == "undelivered, in English"
+    assert found.name == verdict
 
 
 def test_mbox_line_of_a_null_sender() -> None:

@@ -60,7 +60,7 @@ VERDICTS: tuple[Verdict, ...] = (
             r"has been deemed undeliverable|giving up|given up",
             r"will be deleted from (?:the )?queue|message (?:will be )?(?:removed|deleted) from (?:the )?queue",
             r"endg[üu]ltig nicht zugestellt|dauerhafter fehler|permanenter fehler",
-            r"could not be delivered for (?:the last )?\d+ (?:days|hours)|aborted after|"
+            r"could not be delivered for (?:the last )?\d+ (?:days|hours)|in the time limit specified|aborted after|"
             r"after \d+ (?:delivery )?attempt",
             r"not going to try again|(?:been )?in the queue too long|delivery failed \d+ attempts|no further attempts",
         ),
