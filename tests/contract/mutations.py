@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,7 +170,7 @@ def failing(mutation: Mutation) -> list[str]:
         if code.count(mutation.old) != 1:
             raise ValueError(f"{mutation.file} has its text {code.count(mutation.old)} times, not once")
         file.write_text(code.replace(mutation.old, mutation.new))
-        done = subprocess.run(
+        done = _run(
             [
                 sys.executable,
                 "-m",
@@ -183,11 +185,7 @@ def failing(mutation: Mutation) -> list[str]:
                 "--timeout-method=thread",  # some mutations leave tests waiting for ever: this ends them
                 *mutation.tests,
             ],
-            cwd=copy,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "MAILER_NO_SHRINK": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
+            copy,
         )
         if done.returncode not in (0, 1):
             raise ValueError(f"pytest ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -195,6 +193,23 @@ def failing(mutation: Mutation) -> list[str]:
         if stuck := re.search(r"/(\w+)\.py::(\w+)\S* \++ Timeout", done.stdout):
             found.append((stuck[1], f"{stuck[2]} (doesn't end)"))
         return list(dict.fromkeys(f"{file}: {test}" for file, test in found))
+
+
+def _run(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Whoever is ended for never ending takes no leave of the servers that it has started: they are ended here."""
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "MAILER_NO_SHRINK": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        out, err = process.communicate()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def main(names: Sequence[str]) -> int:
