@@ -15,8 +15,8 @@ from mailer.service.chance import Chance
 from mailer.service.destinations import Destinations
 from mailer.service.ending import end
 from mailer.service.flight import Flight
+from mailer.service.ledger_writes import Writes
 from mailer.service.ports import Connection, DotNotSent, Refused, Relays, SessionEnded, Unanswered
-from mailer.service.writes import Writes
 
 log = logging.getLogger(__name__)
 

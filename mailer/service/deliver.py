@@ -14,7 +14,7 @@ One recipient is one SMTP transaction, in this order, and the order is the guara
    of its own that the cancellation of a job doesn't reach. No reply: ``in_doubt``, not sent again by itself (once, with
    ``in_doubt = "resend"``; see ``mailer/store/resend.py``).
 5. *Settle.* The outcome is written, grouped; while the database can't be used, it is kept and tried again. The
-   connection carries the next body meanwhile, but no further dot: see ``mailer/service/writes.py``.
+   connection carries the next body meanwhile, but no further dot: see ``mailer/service/ledger_writes.py``.
 
 A relay that can't be reached, or refuses the sender, is nobody's bounce: claims go back and nobody's attempts count;
 a refused sender pauses the send, since it would be refused for everybody.
@@ -41,9 +41,9 @@ from mailer.service.ending import end
 from mailer.service.flight import Assemble, Claims, Flight
 from mailer.service.group import insist
 from mailer.service.heart import Heart
+from mailer.service.ledger_writes import Writes
 from mailer.service.ports import Relays, Store
 from mailer.service.sharing import Alone
-from mailer.service.writes import Writes
 
 R = TypeVar("R")
 
@@ -181,7 +181,7 @@ class Deliverer:
         limited = sum(claim.destination in room for claim in claims) if room else 0
         group, others = Claims(len(claims) - limited), Claims(limited)
         flights = [Flight(claim, assemble, others if claim.destination in room else group) for claim in claims]
-        self._writes.claimed(flights)
+        self._writes.take_on(flights)
         is_test = send.kind is SendKind.TEST
         for flight in reversed(flights) if is_test else flights:
             self._destinations.put(flight.destination, flight, first=is_test)

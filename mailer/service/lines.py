@@ -1,8 +1,8 @@
 """What waits to be sent, in a line for each destination, and whose turn it is.
 
 Destinations take turns, and how many connections one may have depends on what it has shown lately: see
-``mailer.service.shares``. On top of that a destination may have a ``cap``, and may need a ``ticket`` for each item. For
-most there is neither, and an item's way costs three microseconds, or ten where nothing is known of its destination.
+``mailer.service.connection_shares``. On top of that a destination may have a ``cap``, and may need a ``ticket`` for
+each item. For most there is neither, and an item's way costs some microseconds.
 
 Whoever has an item under way may choose the one that will ``follow`` on its connection. That waits on, for a moment.
 """
@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
-from mailer.service.kinds import PROMPT, QUICK, SLOW, UNKNOWN, Kinds
-from mailer.service.shares import ALL, Shares
+from mailer.service.connection_shares import ALL, Shares
+from mailer.service.destination_kinds import PROMPT, QUICK, SLOW, UNKNOWN, Kinds
 
 T = TypeVar("T", bound=Hashable)
 

@@ -26,7 +26,8 @@ OVERLAP, RECOVERY = ("tests/contract/test_store_overlap.py",), ("tests/contract/
 RESEND = ("tests/contract/test_store_resend.py",)
 DELIVER = ("tests/edge/test_deliver_bound.py", "tests/edge/test_deliver.py")
 
-COURIERS, WRITES, STATEMENTS = "mailer/service/couriers.py", "mailer/service/writes.py", "mailer/store/statements.py"
+COURIERS, WRITES = "mailer/service/couriers.py", "mailer/service/ledger_writes.py"
+STATEMENTS = "mailer/store/statements.py"
 BY_KEY = "r.send = g.send AND r.position = g.position"
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mailer.service.kinds import PROMPT, WINDOW
+from mailer.service.destination_kinds import PROMPT, WINDOW
 from mailer.service.lines import FOLLOW, PATIENCE, Lines
 
 

@@ -35,6 +35,13 @@ def test_reason_rule_fires(rule: object) -> None:
     assert next(other for other in RULES if other.words.search(said)) is rule
 
 
+def test_full_mailbox_in_polish() -> None:
+    """A full mailbox is one in Polish too."""
+    assert (
+        next(rule for rule in RULES if rule.words.search("skrzynka odbiorcy jest przepełniona")).name == "mailbox full"
+    )
+
+
 @pytest.mark.parametrize(
     "said",
     [

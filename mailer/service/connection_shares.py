@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mailer.service.kinds import QUICK, SLOW, UNKNOWN
+from mailer.service.destination_kinds import QUICK, SLOW, UNKNOWN
 
 ALL = 1 << 30
 """As many as one likes."""

@@ -36,7 +36,7 @@ class Writes:
         self._asking = self.carrying = 0
         self.under_way: dict[Key, Flight] = {}
 
-    def claimed(self, flights: Iterable[Flight]) -> None:
+    def take_on(self, flights: Iterable[Flight]) -> None:
         """These are under way now: each needs one ``settle``."""
         self.under_way |= {flight.key: flight for flight in flights}
 
