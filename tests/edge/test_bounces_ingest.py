@@ -460,7 +460,7 @@ def test_imap_every(office: Office, dovecot: DovecotServer) -> None:
             assert until(lambda wanted=wanted: office.suppressed == wanted, 20, 0.2)
     finally:
         reader.terminate()
-        reader.wait(10)
+        reader.wait(60)
 
 
 def test_imap_settings_are_defaults() -> None:

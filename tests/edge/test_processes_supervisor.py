@@ -103,7 +103,7 @@ def test_first_signal(scene: Scene, supervised: Callable[..., subprocess.Popen[b
     """The first signal is passed on to every child as one SIGTERM; when all have left, the status is 0."""
     parent = supervised("a=worker", "b=worker")
     os.killpg(parent.pid, number)
-    assert parent.wait(10) == 0
+    assert parent.wait(60) == 0
     assert len(scene.said("a SIGTERM")) == len(scene.said("b SIGTERM")) == 1
     assert not scene.said("a SIGHUP")
 
@@ -116,7 +116,7 @@ def test_second_signal(scene: Scene, supervised: Callable[..., subprocess.Popen[
     time.sleep(0.3)
     assert parent.poll() is None
     parent.send_signal(signal.SIGTERM)
-    assert parent.wait(10) == 1
+    assert parent.wait(60) == 1
 
 
 def test_killed_supervisor(scene: Scene, supervised: Callable[..., subprocess.Popen[bytes]]) -> None:
@@ -136,7 +136,7 @@ def test_child_dies(scene: Scene, supervised: Callable[..., subprocess.Popen[byt
     assert until(lambda: len(scene.said("a began")) == 2)
     assert len(scene.said("b began")) == 1
     parent.send_signal(signal.SIGTERM)
-    assert parent.wait(10) == 0
+    assert parent.wait(60) == 0
 
 
 def test_failing_child(scene: Scene, supervised: Callable[..., subprocess.Popen[bytes]]) -> None:
@@ -146,13 +146,13 @@ def test_failing_child(scene: Scene, supervised: Callable[..., subprocess.Popen[
     time.sleep(1)
     assert len(scene.said("a began")) <= 4
     parent.send_signal(signal.SIGTERM)
-    assert parent.wait(10) == 0
+    assert parent.wait(60) == 0
 
 
 def test_misused_child(scene: Scene, supervised: Callable[..., subprocess.Popen[bytes]]) -> None:
     """A child that ends with status 2 can't be helped by starting it again: all leave, with that status."""
     parent = supervised("a=worker", "b=misused")
-    assert parent.wait(10) == 2
+    assert parent.wait(60) == 2
     assert len(scene.said("b began")) == 1
     assert scene.said("a SIGTERM")
 
@@ -193,4 +193,4 @@ def test_program_that_is_missing(monkeypatch: pytest.MonkeyPatch, caplog: pytest
     supervisor.start()
     assert "a can't be started" in caplog.text
     supervisor.drain()
-    assert supervisor.wait(10)
+    assert supervisor.wait(60)

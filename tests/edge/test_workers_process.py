@@ -18,6 +18,7 @@ from mailer.queue.embedded import EmbeddedRedis
 from tests.servers.fake_worker import AT_ONCE, Folder
 from tests.servers.redis_command import command as redis_command
 from tests.servers.waiting import gone, until
+from workers.settings import JOB_LIMIT
 
 pytest_plugins = ("tests.servers.redis",)
 
@@ -166,7 +167,7 @@ async def test_sigterm_drains(folder: Folder, start: Start) -> None:
     assert until(lambda: len(folder.said("begin")) >= AT_ONCE)
     begun = len(folder.said("begin"))
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
+    assert worker.wait(60) == 0
     assert len(folder.said("end", "dot-1.5")) == len(folder.said("begin", "dot-1.5")) > 0
     assert not folder.said("end", "sleep-30")
     assert len(folder.said("begin")) == begun
@@ -178,25 +179,25 @@ async def test_drained_jobs_are_others(folder: Folder, start: Start) -> None:
     """What a draining worker gives up another one takes at once, without waiting for arq's timeouts."""
     first = start()
     assert ready(folder)
-    folder.add(batches("sleep-5", 2))
+    folder.add(batches("sleep-300", 2))
     assert until(lambda: len(folder.said("begin")) == 2)
     first.send_signal(signal.SIGTERM)
-    assert first.wait(20) == 0
+    assert first.wait(60) == 0
     second = start()
-    assert until(lambda: folder.said("begin").count(second.pid) == 2, 10)
+    assert until(lambda: folder.said("begin").count(second.pid) == 2, seconds=JOB_LIMIT)
 
 
 async def test_second_sigterm(folder: Folder, start: Start) -> None:
     """A second SIGTERM ends the process at once with status 1, whatever is in flight."""
     worker = start()
     assert ready(folder)
-    folder.add(batches("dot-60", 1))
-    assert until(lambda: folder.said("begin", "dot-60"))
+    folder.add(batches("dot-300", 1))
+    assert until(lambda: folder.said("begin", "dot-300"))
     worker.send_signal(signal.SIGTERM)
     assert until(lambda: "draining" in log_of(folder))
     assert worker.poll() is None
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(5) == 1
+    assert worker.wait(20) == 1
 
 
 async def test_sigterm_without_redis(folder: Folder, start: Start, own_redis: EmbeddedRedis) -> None:
@@ -245,5 +246,5 @@ async def test_embedded_is_shared_and_replaced(folder: Folder, launch: Callable[
     assert until(lambda: not folder.unfinished(), 60)
     assert set(folder.said("end")) == {other.pid}
     other.send_signal(signal.SIGTERM)
-    assert other.wait(20) == 0
+    assert other.wait(60) == 0
     assert not EmbeddedRedis(folder.path / "data").running()

@@ -118,7 +118,7 @@ class DovecotServer:
         """Ends it, with all its processes."""
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -137,11 +137,11 @@ class PostfixServer:
         process, self._process = self._process, None
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(60)
         finally:
             if not until(lambda: not _group_lives(process.pid), 5):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(20)
+            process.wait(60)
         assert until(lambda: not _group_lives(process.pid)), "Postfix left processes behind"
 
     def destroy(self) -> None:

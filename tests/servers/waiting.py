@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0, every: float = 0.02) -> bool:
+def until(condition: Callable[[], object], seconds: float = 60.0, every: float = 0.02) -> bool:
     """Whether a condition comes true within so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
