@@ -157,6 +157,16 @@ def test_mbox_line_of_a_null_sender() -> None:
     assert read_mail(b"From : a@example.com\nSubject: Failed\n\nNo.\n").fields[0] == ("from", "a@example.com")
 
 
+def test_trace_fields_that_lost_their_blanks() -> None:
+    """The lines of a trace field go on without blanks where a header's field follows; else a body begins there."""
+    trace = b"Received: from mx.example.net (mx.example.net [192.0.2.1])\nby mail.example.com with ESMTP id 4\n"
+    mail = read_mail(trace + b"for <a@example.com>; Mon, 1 Jun 2026 08:00:00 +0200\nSubject: Failed\n\nNo.\n")
+    assert mail.fields[1:] == (("subject", "Failed"),)
+    assert mail.fields[0][1].endswith("for <a@example.com>; Mon, 1 Jun 2026 08:00:00 +0200")
+    assert read_mail(trace + b"Reason: full\n\nSubject: The week\n").text.startswith("by mail.example.com")
+    assert read_mail(b"To: a@example.com\nNo such user.\nSubject: The week\n").text.startswith("No such user.")
+
+
 def test_a_phone_number_is_no_reply() -> None:
     """Whom to call isn't what a server said."""
     text = "<reader@example.com>:\nthe user's mailfolder is full.\n\nCall Customer Support at 480-624-2500."

@@ -40,6 +40,8 @@ _CONTENT_FIELD = re.compile(r"content-(?:type|description|disposition|transfer-e
 
 
 _WHOLE = frozenset({"received", "message-id", "return-path", "from", "to", "subject", "date"})
+_TRACES = frozenset({"received", "received-spf", "authentication-results", "dkim-signature"})
+_FOLDS = 8  # lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +126,24 @@ def _split_header(lines: list[str]) -> tuple[Fields, list[str]]:
             found.append((field[1].lower(), [field[2]]))
         elif _MBOX_LINE.match(line):
             continue
+        elif found and found[-1][0] in _TRACES and _goes_on(lines, at + 1):
+            found[-1][1].append(line)  # it was folded, and whoever passed the mail on lost the blanks
         else:
             break
     body = at + 1 if at < len(lines) and not lines[at].strip() else at
     if not found:
         return (), lines
     return tuple((name, _unfold(pieces)) for name, pieces in found), lines[body:]
+
+
+def _goes_on(lines: list[str], at: int) -> bool:
+    """Whether a field that every header has stands in the next lines of this paragraph."""
+    for line in lines[at : at + _FOLDS]:
+        if not line.strip():
+            return False
+        if (field := _FIELD.match(line)) and field[1].lower() in _WHOLE:
+            return True
+    return False
 
 
 def _unfold(pieces: list[str]) -> str:
