@@ -145,11 +145,15 @@ def test_recipients_are_bounded() -> None:
         ('X-local; "|/usr/bin/procmail"', ""),
         ("rfc822; /home/reader/Maildir/", ""),
         ("rfc822; reader", ""),
+        ("rfc822; reader@example.com_", "reader@example.com_"),
+        ("rfc822; 读者reader@example.com", "读者reader@example.com"),
+        ("rfc822; reader@example.com.", "reader@example.com"),
+        ("rfc822; a@example.com, b@example.com", "a@example.com"),
         ("", ""),
     ],
 )
 def test_address_in_a_field(value: str, address: str) -> None:
-    """The address in a report's field; a pipe, a path or a name without a domain is none."""
+    """The address in a report's field, whole or not at all; a pipe, a path or a name without a domain is none."""
     assert field_address(value) == address
 
 
@@ -163,6 +167,10 @@ def test_address_in_a_field(value: str, address: str) -> None:
         ("SMTP:a@example.com mailto:b@example.com", ["a@example.com", "b@example.com"]),
         ("a@example.com a@example.com", ["a@example.com"]),
         ("a@localhost user at example.com @example.com", []),
+        (
+            "无法发送到a@example.com 宛先はb@example.jpです 用户@例子.广告",
+            ["a@example.com", "b@example.jp", "用户@例子.广告"],
+        ),
         ("o'neil+tag=x@mail.example.co.uk", ["o'neil+tag=x@mail.example.co.uk"]),
     ],
 )

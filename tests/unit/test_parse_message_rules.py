@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from mailer.bounces.event import Reason
 from mailer.bounces.mail import auto_reply, delivery_report, feedback_report, plain_shapes, plain_verdicts, returned
 from mailer.bounces.mail.mime import read_mail
 from mailer.bounces.mail.outcome import Outcome
 from mailer.bounces.mail.plain_bounce import BY_ENVELOPE, Prose, find_verdict, read_prose
 from mailer.bounces.mail.reasons import RULES
 from mailer.bounces.mail.status import best_status, detailed, find_reply, find_status, permanence, why
+from mailer.bounces.message import parse_message
 
 REASONS = {
     "spam": "554 5.7.1 Your message looks like spam",
@@ -122,6 +124,49 @@ def test_who_writes_about_bounces(more: tuple[tuple[str, str], ...]) -> None:
     assert find_verdict((("from", "postmaster@example.com"), *more), said) is not None
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["After 3 delivery attempts I have given up.", "The site says: a permanent error.", "It failed permanently."],
+)
+def test_a_readers_mail_is_no_bounce(said: str) -> None:
+    """What a person writes of failures, with an address in it, is no bounce; where nobody signs, it is."""
+    text = f"Subject: The parcel\n\n{said} Otto (otto@example.net) saw it too.\n"
+    assert not parse_message(f"From: Anna <anna@example.com>\n{text}")
+    assert [event.recipient for event in parse_message(text)] == ["otto@example.net"]
+
+
+@pytest.mark.parametrize("path", ["talk-bounces@lists.example.org", "bounce-77@weekly.example.org", "root@example.org"])
+def test_a_return_path_for_bounces_is_no_mail_systems(path: str) -> None:
+    """Where a list's own bounces go is no mail system that sends one; nor is a machine's operator."""
+    assert not auto_reply.from_daemon((("return-path", f"<{path}>"), ("from", "talk-request@lists.example.org")))
+    assert not auto_reply.from_daemon((("from", "root@example.org (Cron Daemon)"),))
+    assert auto_reply.from_daemon((("from", "bounce@mx.example.net"),))
+
+
+def test_a_report_that_a_list_quotes() -> None:
+    """A delivery report's fields in a person's text count only with a mail system's name or a bounce's subject, and
+    then not in what a list, a newsletter or an answer says."""
+    report = (
+        "Subject: Undelivered Mail\n\nLook:\nFinal-Recipient: rfc822; a@example.net\nAction: failed\nStatus: 5.1.1\n"
+    )
+    assert [event.recipient for event in parse_message(f"From: anna@example.com\n{report}")] == ["a@example.net"]
+    assert not parse_message(f"From: anna@example.com\nList-Id: <talk.example.org>\n{report}")
+
+
+def test_exchange_names_the_recipient_behind_its_own_details() -> None:
+    """Microsoft 365's details of the original message are its own words; the returned header comes later."""
+    events = parse_message(
+        "From: Microsoft Outlook <MicrosoftExchange329e71ec88ae4615bbc36ab6ce41109e@example.org>\n"
+        "Auto-Submitted: auto-replied\nSubject: Undeliverable: The week\n\n"
+        "Your message to reader@example.com couldn't be delivered.\n\nOriginal Message Details\n"
+        "Sender Address: news@example.org\nRecipient Address: reader@example.com\n\n"
+        "Error Details\nError: 550 5.7.350 Remote server returned message detected as spam\n"
+    )
+    assert [(event.recipient, event.status, event.reason) for event in events] == [
+        ("reader@example.com", "5.7.350", Reason.SPAM)
+    ]
+
+
 def test_a_returned_subject_may_be_a_question() -> None:
     """A bounce's title before the subject of what is returned stays one, whatever that asks."""
     fields = (("from", "reader@example.com"), ("subject", "Undeliverable: What shall we plant?"))
@@ -139,6 +184,7 @@ def test_italian_certified_mail(said: str) -> None:
     ("said", "verdict"),
     [
         ("No valid recipients for this message could be determined.", "undelivered, in English"),
+        ("Quota exceed the hard limit", "undelivered, in English"),
         ("Could not deliver the message in the time limit specified.", "permanent, in the mailer's own words"),
     ],
 )
@@ -437,6 +483,13 @@ def test_reply_code_after_said_comes_first() -> None:
         ("failed", "5.1.1", "", True),
         ("failed", "4.4.7", "450 expired", True),
         (None, "", "The user exceeded his storage limit. Please try to send the message again later", False),
+        (None, "", "Das Postfach ist voll. Senden Sie die Nachricht später erneut.", False),
+        (None, "", "Der Versuch kann zu einem späteren Zeitpunkt gelingen", False),
+        (None, "", "Essayez de renvoyer votre message ultérieurement", False),
+        (None, "", "Inténtelo de nuevo más tarde", False),
+        (None, "", "Riprovare più tardi", False),
+        (None, "", "Tente enviar novamente mais tarde", False),
+        (None, "", "Spróbuj ponownie później", False),
         (None, "", "Check the address and try again", None),
         (None, "5.2.2", "Mailbox full, try again later", True),
         ("delayed", "5.0.0", "550 no", False),

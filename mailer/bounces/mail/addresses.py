@@ -22,6 +22,11 @@ _TYPE = re.compile(
 _UTF8_ESCAPE = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 _COMMENT = re.compile(r"\([^()]{0,500}\)")
+# Chinese and Japanese words stand around an address without a blank.
+_UNSPACED = re.compile(
+    r"^[\u3040-\u30ff\u3400-\u9fff]{1,64}(?=[A-Za-z0-9])|(?<=[A-Za-z])[\u3040-\u30ff\u3400-\u9fff]{1,64}$"
+)
+_WORD = re.compile(r"[\w-]")
 _NO_ADDRESS = re.compile(r"[\s<>,;|\"]|/\w+/")
 
 
@@ -36,6 +41,7 @@ def trim(address: str) -> str:
     address = address.removeprefix("mailto:").lstrip("'*=&#").rstrip("'.-_*=")
     if address[:5].lower() == "smtp:":
         address = address[5:]
+    address = _UNSPACED.sub("", address)
     local, _, domain = address.rpartition("@")
     return address if local and domain and domain[0] != "." else ""
 
@@ -53,12 +59,16 @@ def field_address(value: str) -> str:
         bare = _XTEXT.sub(_from_hex, bare)
     if angled := _IN_ANGLES.search(bare):
         bare = angled[1]
-    if found := find_addresses(bare):
-        return found[0]
+    found = next(iter(find_addresses(bare)), "")
     bare = _COMMENT.sub("", bare).strip().strip("'\"<>")
     local, at, domain = bare.rpartition("@")
-    # A host without a dot, or an address literal, is an address in a report's field.
-    return bare if at and local and domain and not _NO_ADDRESS.search(bare) else ""
+    # A host without a dot, an address literal, a domain that is none: in a report's field each is an address, and a
+    # shorter one would be somebody else's.
+    whole = bare if at and local and domain and not _NO_ADDRESS.search(bare) else ""
+    if not found or found not in whole:
+        return found or whole
+    before, _, after = whole.partition(found)
+    return whole if _WORD.match(before[-1:]) or _WORD.match(after) else found
 
 
 def header_addresses(value: str) -> list[str]:

@@ -127,11 +127,13 @@ _REPLY_MARK = re.compile(rf"[\s\[(*\"]{{0,4}}(?:{_MARKS}){{0,5}}[\[(*\"]{{0,3}}"
 _DAEMON = re.compile(
     r"mailer[-_.]?daemon|mail[-_.]?daemon|\bmdaemon|post[-_.]?master|mail[ ._-]?(?:delivery|administrator|system|"
     r"router|deliverer)|delivery (?:sub)?system"
-    r"|double-?bounce|bounce[sd]?[-_+@]|\bmmdf\b|e-?mail.{0,12}system|systemadministrator"
-    r"|system administrator|notification ?recipients|mail[-_ ]?admin|root@|uucp|mailerdaemon|lotus domino|"
-    r"courier mail server",
+    r"|double-?bounce|\bmmdf\b|e-?mail.{0,12}system|systemadministrator"
+    r"|system administrator|notification ?recipients|mail[-_ ]?admin|uucp|mailerdaemon|lotus domino|"
+    r"courier mail server|microsoftexchange[0-9a-f]{16}",
     re.I,
 )
+_BOUNCES = re.compile(r"\bbounce[sd]?[-_+@]", re.I)
+"""A name that mail systems sign with; in a return path it's where a list's or a newsletter's own bounces go."""
 
 
 def from_daemon(fields: Fields) -> bool:
@@ -139,10 +141,11 @@ def from_daemon(fields: Fields) -> bool:
 
     That it has no return path says nothing: RFC 3834 §3.3 asks the same of automatic replies.
     """
-    named = any(
-        _DAEMON.search(decode_words(first(fields, name))) for name in ("from", "sender", "return-path", "x-sender")
-    )
-    return named or (first(fields, "from").strip() in ("", "<>") and has_no_return_path(fields))
+    signed = [decode_words(first(fields, name)) for name in ("from", "sender", "x-sender")]
+    if any(_DAEMON.search(name) or _BOUNCES.search(name) for name in signed):
+        return True
+    nobody = first(fields, "from").strip() in ("", "<>") and has_no_return_path(fields)
+    return nobody or bool(_DAEMON.search(first(fields, "return-path")))
 
 
 def has_no_return_path(fields: Fields) -> bool:

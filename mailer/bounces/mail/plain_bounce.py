@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from mailer.bounces.mail.addresses import ADDRESS, find_addresses, trim
 from mailer.bounces.mail.auto_reply import from_daemon, has_no_return_path, is_answer, subject_of
-from mailer.bounces.mail.mime import Fields
+from mailer.bounces.mail.mime import Fields, first
 from mailer.bounces.mail.outcome import Action, Outcome
 from mailer.bounces.mail.plain_shapes import (
     ASIDES,
@@ -62,22 +62,26 @@ def text_of_html(source: str) -> str:
 
 
 def is_likely(fields: Fields) -> bool:
-    """Whether the sender or the subject is that of a bounce, and nobody answers or forwards one."""
-    return from_daemon(fields) or (_is_titled(fields) and not is_answer(fields))
+    """Whether the sender is a mail system, or the subject is that of a bounce and nobody writes about one."""
+    return from_daemon(fields) or (_is_titled(fields) and not _writes_about(fields))
 
 
 def find_verdict(fields: Fields, text: str, *, returns: bool = False) -> Verdict | None:
     """The rule that says this is a bounce, or None. ``returns``: whether the mail returns a message; what does and has
-    no return path is taken for a mail system's, whoever signs it."""
-    likely = is_likely(fields)
-    if not from_daemon(fields) and (is_answer(fields) or _is_of_list(fields) or _asks(fields)):
-        return None  # a person or a newsletter writes about a bounce
-    likely = likely or (returns and has_no_return_path(fields))
+    no return path is taken for a mail system's, whoever signs it. So is what nobody signs."""
+    if not from_daemon(fields) and _writes_about(fields):
+        return None
+    likely = is_likely(fields) or (returns and has_no_return_path(fields)) or not first(fields, "from")
     whole = f"{subject_of(fields)}\n{text[:MAX_TEXT]}"
     for verdict in VERDICTS:
         if (likely or verdict.alone) and verdict.words.search(whole):
             return verdict
     return BY_ENVELOPE if from_daemon(fields) and _is_titled(fields) else None
+
+
+def _writes_about(fields: Fields) -> bool:
+    """Whether a person or a newsletter writes about a bounce, if no mail system is the sender."""
+    return is_answer(fields) or _is_of_list(fields) or _asks(fields)
 
 
 def _is_of_list(fields: Fields) -> bool:

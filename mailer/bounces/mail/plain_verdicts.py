@@ -65,7 +65,6 @@ VERDICTS: tuple[Verdict, ...] = (
             r"not going to try again|(?:been )?in the queue too long|delivery failed \d+ attempts|no further attempts",
         ),
         Action.FAILED,
-        True,
     ),
     Verdict(
         "delayed",
@@ -112,7 +111,7 @@ VERDICTS: tuple[Verdict, ...] = (
             r"(?:recipient|mailbox|domain|host)(?: name)? (?:does not|doesn't) exist",
             r"not listed in (?:domino|public)|recipients? (?:were affected|rejected)|recipients? refused",
             r"account (?:is |has been )?(?:disabled|closed|inactive|suspended)|invalid (?:recipient|address)",
-            r"(?:mailbox|quota|inbox) (?:is )?(?:full|exceeded)|exceeded (?:the |their |its )?(?:quota|storage)",
+            r"(?:mailbox|quota|inbox) (?:is )?(?:full|exceed\w{0,3})|exceeded (?:the |their |its )?(?:quota|storage)",
         ),
         None,
     ),

@@ -40,7 +40,7 @@ OPENINGS: tuple[re.Pattern[str], ...] = tuple(
         r"(?:Start of |Begin |Beginning of )?(?:The |Your |First part of |Text of )?"
         r"(?:(?:original|returned|unsent) (?:mail|message|e-mail|email)"
         r"|(?:undelivered|undeliverable|rejected|failed|bounced|sent) (?:mail|message|e-mail|email)(?= \w))"
-        r"(?: (?:text|body|headers?|info|contents?|details|follows?|below|is))*"
+        r"(?: (?:text|body|headers?|info|contents?|follows?|below|is))*"
         r"(?:\(.{0,80}\))?$",
         r"(?:Original|Returned|Your) (?:mail|message|e-mail) (?:[\w ]{0,20} )?(?:follows|reads)",
         r"(?:Message |Mail )?headers? (?:follow|of (?:the|your) message)",

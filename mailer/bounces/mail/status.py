@@ -16,7 +16,13 @@ _AFTER_SAID = re.compile(
 )
 
 # Without a code, who says so says that it may work another time. ("Try again" alone also follows "check the address".)
-_LATER = re.compile(r"\b(?:try|retry|send)\b[^.]{0,60}\blater\b", re.I)
+_LATER = re.compile(
+    r"\b(?:try|retry|send)\b[^.]{0,60}\blater\b|\bsp[äa]ter (?:erneut|noch ?ein ?mal|nochmals?|wieder)\b"
+    r"|\bzu einem sp[äa]teren zeitpunkt\b|\bessayez\b[^.]{0,60}\b(?:ult[ée]rieurement|plus tard)\b"
+    r"|\b(?:intente|int[ée]ntelo|vuelva)\b[^.]{0,60}\bm[áa]s tarde\b|\briprova\w{0,2}\b[^.]{0,40}\bpi[ùu] tardi\b"
+    r"|\btente\b[^.]{0,60}\bmais tarde\b|\bponownie p[óo][źz]niej\b",
+    re.I,
+)
 
 # Reply codes that say more than their class, where the words say nothing (RFC 5321 §4.2.2): subject and detail.
 _BY_REPLY = {"421": "3.2", "450": "2.0", "452": "3.1", "551": "1.6", "552": "2.2"}
