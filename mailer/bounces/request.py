@@ -18,8 +18,8 @@ MAX_BODY = 5 * 1024 * 1024
 Secrets = Mapping[str, Sequence[str]]
 """A provider's section of the configuration: each key with one value, or several while a secret is replaced."""
 
-Section = Mapping[str, str | SecretStr | Sequence[str | SecretStr]]
-"""The same as the settings hold it."""
+Section = Mapping[str, str | SecretStr | Sequence[str | SecretStr] | None]
+"""The same as the settings hold it; None where nothing is set."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def read_section(section: Section) -> dict[str, tuple[str, ...]]:
     """Each key of a provider's section with its values as plain strings; empty ones are left out."""
     found = {}
     for key, value in section.items():
-        several = (value,) if isinstance(value, str | SecretStr) else tuple(value)
+        several = (value,) if isinstance(value, str | SecretStr) else tuple(value or ())
         plain = (item.get_secret_value() if isinstance(item, SecretStr) else str(item) for item in several)
         found[key] = tuple(item for item in plain if item)
     return found

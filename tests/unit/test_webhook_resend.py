@@ -211,6 +211,7 @@ def test_svix_example() -> None:
         (signed(secret=OLD), {"secret": [SECRET, OLD]}),
         (signed(more="v1,AAAA v1a,BBBB v1,!!"), {"secret": SECRET}),
         (signed(), {"secret": SECRET.removeprefix("whsec_")}),
+        ({name.replace("Svix", "Webhook"): value for name, value in signed().items()}, {"secret": SECRET}),
     ],
 )
 def test_accepted(headers: dict[str, str], settings: Section) -> None:
@@ -237,6 +238,10 @@ def test_accepted(headers: dict[str, str], settings: Section) -> None:
         (signed(), {}, 403),
         (signed(), {"secret": ""}, 403),
         (signed(), {"secret": "whsec_not base64"}, 403),
+        (signed(), {"secret": None}, 403),
+        (signed(secret="whsec_"), {"secret": "whsec_"}, 403),
+        (signed(secret="whsec_"), {"secret": " "}, 403),
+        (signed(secret="whsec_"), {"secret": [SECRET, "whsec_"]}, 403),
     ],
 )
 def test_refused(headers: dict[str, str], settings: Section, status: int) -> None:

@@ -89,7 +89,7 @@ def parse(request: Request) -> list[Event]:
     """The events of a request. Raises ``WebhookMalformed``."""
     document = request.document
     # It names one event, and Resend sends one; several can't share it.
-    number = request.headers.get("svix-id", "") if isinstance(document, dict) else ""
+    number = _named(request.headers, "id") if isinstance(document, dict) else ""
     events: list[Event] = []
     for item in read_events(document):
         events += _events(item, number)
@@ -102,7 +102,8 @@ def verify(request: Request, secrets: Secrets, now: float) -> None:
     """Raises ``WebhookRefused`` unless one of the signatures is right and its time within five minutes of ``now``."""
     keys = [_key(secret) for secret in required(secrets, "resend", "secret")]
     number, stamp, signatures = (
-        header(request.headers, "resend", name) for name in ("svix-id", "svix-timestamp", "svix-signature")
+        _named(request.headers, name) or header(request.headers, "resend", f"svix-{name}")
+        for name in ("id", "timestamp", "signature")
     )
     signed = f"{number}.{stamp}.".encode(errors="surrogatepass") + request.body
     wanted = [base64.b64encode(hmac.digest(key, signed, "sha256")) for key in keys]
@@ -112,13 +113,21 @@ def verify(request: Request, secrets: Secrets, now: float) -> None:
     check_time("resend", seconds(stamp), now)
 
 
+def _named(headers: Mapping[str, str], name: str) -> str:
+    """A header by Svix's name for it, or by that of Standard Webhooks, which came of it."""
+    return headers.get(f"svix-{name}", "").strip() or headers.get(f"webhook-{name}", "").strip()
+
+
 def _key(secret: str) -> bytes:
     try:
-        return base64.b64decode(secret.strip().removeprefix("whsec_").encode("ascii"), validate=True)
+        key = base64.b64decode(secret.strip().removeprefix("whsec_").encode("ascii"), validate=True)
     except (binascii.Error, ValueError):
+        key = b""
+    if not key:  # whoever signs with an empty key would be let in
         raise WebhookRefused(
             "[webhooks.resend] secret isn't a signing secret", where="resend", todo="It is whsec_ and base64."
-        ) from None
+        )
+    return key
 
 
 def _events(raw: object, number: str) -> list[Event]:
