@@ -228,16 +228,19 @@ def each(items: Iterable[object], read: Callable[[Mapping[str, object]], Event])
 def blame(meaning: Meaning, code: str) -> Meaning:
     """A bounce whose word doesn't say why, with what its enhanced status code says (RFC 3463 §3).
 
-    ``X.7.X`` is policy: ``blocked``; ``X.4.7`` is a message that took too long: ``timed_out``; ``X.1.3`` is no address:
-    ``invalid``; ``X.2.2`` is a full mailbox, which isn't permanent.
+    ``X.7.X`` is policy, ``X.1.7`` and ``X.1.8`` are the sender's address: ``blocked``; ``X.4.7`` is a message that took
+    too long: ``timed_out``; ``X.1.3`` is no address: ``invalid``. ``X.2.2`` is a full mailbox, which isn't permanent;
+    providers that know only "bounced" and "blocked" call it either.
     """
-    if meaning.type is not EventType.BOUNCED or meaning.reason not in {None, Reason.BOUNCED, Reason.OTHER}:
+    if meaning.type is not EventType.BOUNCED:
         return meaning
     tail = code[2:]
-    if tail.startswith("7."):
-        return Meaning(meaning.type, Reason.BLOCKED, meaning.permanent)
-    if tail == "2.2":
+    if tail == "2.2" and meaning.reason in {None, Reason.BOUNCED, Reason.OTHER, Reason.BLOCKED}:
         return Meaning(meaning.type, Reason.BOUNCED, False)
+    if meaning.reason not in {None, Reason.BOUNCED, Reason.OTHER}:
+        return meaning
+    if tail.startswith("7.") or tail in {"1.7", "1.8"}:
+        return Meaning(meaning.type, Reason.BLOCKED, meaning.permanent)
     reason = {"4.7": Reason.TIMED_OUT, "1.3": Reason.INVALID}.get(tail)
     return Meaning(meaning.type, reason, meaning.permanent) if reason else meaning
 

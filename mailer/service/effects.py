@@ -95,7 +95,8 @@ def _bounced(event: Event, classified: bool) -> Effect:
         return Effect.TELL
     if event.permanent is False or event.reason is Reason.TIMED_OUT or event.status.startswith("4"):
         return Effect.COUNT
-    if (rule and rule.blame is Blame.RECIPIENT) or event.reason is Reason.INVALID:
+    no_address = event.reason is Reason.INVALID and (classified or rule is None)
+    if no_address or (rule and rule.blame is Blame.RECIPIENT):
         return Effect.SUPPRESS
     if event.permanent and classified and rule is None:
         return Effect.SUPPRESS

@@ -512,6 +512,8 @@ def test_permanence(action: str | None, status: str, said: str, expected: bool |
     [
         ("5.1.2", "invalid"),
         ("5.1.10", "invalid"),
+        ("5.1.8", "blocked"),
+        ("5.4.6", "bounced"),
         ("5.1.1", "bounced"),
         ("5.2.3", "other"),
         ("5.2.2", "bounced"),

@@ -164,11 +164,13 @@ def test_a_fingerprint_depends_on_content_only() -> None:
         ("4.4.7", "timed_out", True),
         ("5.2.2", "bounced", False),
         ("5.2.1", "bounced", True),
+        ("5.1.7", "blocked", True),
+        ("5.1.8", "blocked", True),
         ("", "bounced", True),
     ],
 )
 def test_a_status_code_says_who_is_to_blame(code: str, reason: str, permanent: bool) -> None:
-    """Policy is a block, a full mailbox isn't permanent; without a code the provider's word stands."""
+    """Policy and the sender's address are blocks, a full mailbox isn't permanent; without a code the word stands."""
     meaning = blame(BOUNCED, code)
     assert (meaning.reason, meaning.permanent) == (reason, permanent)
 
@@ -176,7 +178,7 @@ def test_a_status_code_says_who_is_to_blame(code: str, reason: str, permanent: b
 def test_a_status_code_does_not_overrule_a_precise_word() -> None:
     """A provider that says why is believed."""
     spam = Meaning(EventType.BOUNCED, Reason.SPAM, False)
-    assert blame(spam, "5.7.1") == spam
+    assert blame(spam, "5.7.1") == blame(spam, "5.2.2") == spam
     assert blame(Meaning(EventType.REJECTED, Reason.BOUNCED, True), "5.7.1").reason == "bounced"
 
 

@@ -71,6 +71,8 @@ def test_a_bounce_in_full() -> None:
         ({"type": "blocked", "bounce_classification": "Content"}, ("bounced", "spam", False)),
         ({"type": "blocked", "bounce_classification": "Reputation"}, ("bounced", "blocked", False)),
         ({"type": "blocked", "bounce_classification": "Technical"}, ("bounced", "blocked", False)),
+        ({"type": "blocked", "bounce_classification": "Mailbox Unavailable"}, ("bounced", "bounced", False)),
+        ({"type": "blocked", "bounce_classification": None, "status": "5.2.2"}, ("bounced", "bounced", False)),
         ({"type": "bounce", "bounce_classification": "Reputation"}, ("bounced", "blocked", True)),
         ({"type": "bounce", "status": "5.7.1"}, ("bounced", "blocked", True)),
         ({"type": "expired"}, ("bounced", "timed_out", False)),
@@ -80,7 +82,7 @@ def test_a_bounce_in_full() -> None:
     ],
 )
 def test_bounces_and_blocks(changes: dict[str, object], wanted: tuple[str, str, bool | None]) -> None:
-    """A bounce is hard, a block is soft and ours; where neither is said, the status code decides."""
+    """A bounce is hard, a block is soft and ours unless the mailbox is full; without either the status decides."""
     assert read(**changes) == wanted
 
 

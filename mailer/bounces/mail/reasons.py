@@ -123,7 +123,7 @@ RULES: tuple[Rule, ...] = (
         "7.1",
         r"relay(?:ing)? (?:access )?(?:denied|not permitted|not allowed)|unable to relay|list of allowed rcpthosts",
     ),
-    _rule("a loop", Reason.INVALID, "4.6", r"(?:mail|too many|maximum)[\w ]{0,20} (?:loops?|looping|hops?)\b"),
+    _rule("a loop", Reason.BOUNCED, "4.6", r"(?:mail|too many|maximum)[\w ]{0,20} (?:loops?|looping|hops?)\b"),
     # Nobody answered, and the mailer stopped trying.
     _rule(
         "nobody answered",

@@ -29,11 +29,13 @@ _BY_REPLY = {"421": "3.2", "450": "2.0", "452": "3.1", "551": "1.6", "552": "2.2
 
 # Why, by subject and detail of the status (RFC 3463 §3, the IANA registry of enhanced status codes), first match wins.
 _BY_STATUS: tuple[tuple[re.Pattern[str], Reason], ...] = (
-    (re.compile(r"1\.(?:2|3|7|8|10)$"), Reason.INVALID),  # the address or its domain is none; null MX
+    (re.compile(r"1\.[78]$"), Reason.BLOCKED),  # the sender's address, not the recipient's
+    (re.compile(r"1\.(?:2|3|10)$"), Reason.INVALID),  # the address or its domain is none; null MX
     (re.compile(r"1\."), Reason.BOUNCED),  # no such mailbox, moved
     (re.compile(r"2\.3$"), Reason.OTHER),  # message too long for the mailbox
     (re.compile(r"2\."), Reason.BOUNCED),  # disabled, full
-    (re.compile(r"4\.(?:4|6|8)$"), Reason.INVALID),  # no route, loop: the domain takes no mail
+    (re.compile(r"4\.(?:4|8)$"), Reason.INVALID),  # no route: the domain takes no mail
+    (re.compile(r"4\.6$"), Reason.BOUNCED),  # a loop behind the address
     (re.compile(r"4\."), Reason.TIMED_OUT),  # network: nobody answered in time
     (re.compile(r"7\."), Reason.BLOCKED),  # policy, reputation, authentication
 )

@@ -52,8 +52,10 @@ CLASSIFICATIONS = {
     "content": Reason.SPAM,
     "reputation": Reason.BLOCKED,
     "frequency or volume too high": Reason.BLOCKED,
+    # Full, suspended, disabled: also where SendGrid calls that a block, as it will send there again.
+    "mailbox unavailable": Reason.BOUNCED,
 }
-"""``bounce_classification`` in lower case, where it lays the blame on us."""
+"""``bounce_classification`` in lower case, where it says who is to blame: we, or the mailbox."""
 
 DROPS = (
     ("bounced address", Meaning(EventType.REJECTED, Reason.BOUNCED, True)),
