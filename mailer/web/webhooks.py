@@ -153,17 +153,20 @@ class _Endpoint:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         body = bytearray()
         try:
-            await self._read(headers.get("content-length", ""), receive, body)
+            await self._read(headers, receive, body)
             return await self._take(provider, headers, bytes(body))
         except _Refused as refused:
             return refused.response
         finally:
             self.held -= len(body)
 
-    async def _read(self, length: str, receive: Receive, body: bytearray) -> None:
-        too_large = f"A body has {MAX_BODY} bytes at most."
+    async def _read(self, headers: Mapping[str, str], receive: Receive, body: bytearray) -> None:
+        too_large, length = f"A body has {MAX_BODY} bytes at most.", headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY:
-            raise _Refused(413, too_large, Connection="close")
+            # The rest is thrown away as it comes: a connection closed on it would be reset, and the answer lost (RFC
+            # 9112 §9.6). Whoever expects an answer first may send no rest, and the next request would be taken for it.
+            close = {"Connection": "close"} if "expect" in headers else {}
+            raise _Refused(413, too_large, **close)
         try:
             with self.coming:
                 more = True
@@ -177,7 +180,7 @@ class _Endpoint:
                     self.held += len(chunk)
                     body += chunk
                     if len(body) > MAX_BODY:
-                        raise _Refused(413, too_large, Connection="close")
+                        raise _Refused(413, too_large)
         except TimeoutError:
             raise _Refused(408, "The body took too long to come.", Connection="close") from None
 

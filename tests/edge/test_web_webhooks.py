@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import hmac
+import http.client
 import itertools
 import json
 import logging
@@ -408,6 +409,28 @@ def test_too_large_in_chunks(shared: Site) -> None:
             connection.sendall(chunk)
             sent += 65_536
         assert _status(connection) == 413
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_too_large_is_heard(shared: Site, chunked: bool) -> None:
+    """Who sends all of 10 MB before listening hears 413 all the same, and the connection goes on."""
+    parts = urlsplit(shared.base)
+    body = b"x" * 10_000_000
+    with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)) as connection:
+        for _ in range(2):
+            sent = iter([body[:5_000_000], body[5_000_000:]]) if chunked else body
+            connection.request("POST", "/webhooks/postmark", sent, encode_chunked=chunked)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 413
+
+
+def test_too_large_and_expecting(shared: Site) -> None:
+    """Who asks before sending 10 MB hears 413, and that the connection ends: nothing tells whether a body follows."""
+    with closing(_begin(shared, "Content-Length: 10000000\r\nExpect: 100-continue")) as connection:
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, answer.headers["Connection"]) == (413, "close")
 
 
 BOMB = gzip.compress(bytes(30_000_000), 1)
