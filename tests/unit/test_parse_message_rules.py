@@ -185,6 +185,7 @@ def test_italian_certified_mail(said: str) -> None:
     [
         ("No valid recipients for this message could be determined.", "undelivered, in English"),
         ("Quota exceed the hard limit", "undelivered, in English"),
+        ("Unable to find user: <reader@example.com>", "undelivered, in English"),
         ("Could not deliver the message in the time limit specified.", "permanent, in the mailer's own words"),
     ],
 )
@@ -203,12 +204,15 @@ def test_mbox_line_of_a_null_sender() -> None:
     assert read_mail(b"From : a@example.com\nSubject: Failed\n\nNo.\n").fields[0] == ("from", "a@example.com")
 
 
-def test_trace_fields_that_lost_their_blanks() -> None:
-    """The lines of a trace field go on without blanks where a header's field follows; else a body begins there."""
+def test_long_fields_that_lost_their_blanks() -> None:
+    """The lines of a trace field, or of a type with its boundary, go on without blanks where a header's field follows;
+    else a body begins there."""
     trace = b"Received: from mx.example.net (mx.example.net [192.0.2.1])\nby mail.example.com with ESMTP id 4\n"
     mail = read_mail(trace + b"for <a@example.com>; Mon, 1 Jun 2026 08:00:00 +0200\nSubject: Failed\n\nNo.\n")
     assert mail.fields[1:] == (("subject", "Failed"),)
     assert mail.fields[0][1].endswith("for <a@example.com>; Mon, 1 Jun 2026 08:00:00 +0200")
+    typed = read_mail(b"Content-Type: multipart/report;\nboundary=x\nSubject: Failed\n\n--x\n\nNo.\n--x--\n")
+    assert [part.text.strip() for part in typed.leaves()] == ["No."]
     assert read_mail(trace + b"Reason: full\n\nSubject: The week\n").text.startswith("by mail.example.com")
     assert read_mail(b"To: a@example.com\nNo such user.\nSubject: The week\n").text.startswith("No such user.")
 

@@ -40,7 +40,9 @@ _CONTENT_FIELD = re.compile(r"content-(?:type|description|disposition|transfer-e
 
 
 _WHOLE = frozenset({"received", "message-id", "return-path", "from", "to", "subject", "date"})
-_TRACES = frozenset({"received", "received-spf", "authentication-results", "dkim-signature"})
+_LONG = frozenset(
+    {"received", "x-received", "received-spf", "authentication-results", "dkim-signature", "content-type"}
+)
 _FOLDS = 8  # lines
 
 
@@ -126,7 +128,7 @@ def _split_header(lines: list[str]) -> tuple[Fields, list[str]]:
             found.append((field[1].lower(), [field[2]]))
         elif _MBOX_LINE.match(line):
             continue
-        elif found and found[-1][0] in _TRACES and _goes_on(lines, at + 1):
+        elif found and found[-1][0] in _LONG and _goes_on(lines, at + 1):
             found[-1][1].append(line)  # it was folded, and whoever passed the mail on lost the blanks
         else:
             break

@@ -106,6 +106,7 @@ VERDICTS: tuple[Verdict, ...] = (
             r"(?:not|n't)(?: a)? (?:valid|known) (?:user|address|recipient|mailbox)|did not (?:exactly )?match an?",
             r"no valid recipients?|failed mail|mail failed|failure notice|failure delivery|delivery aborted",
             r"not delivered|no longer (?:valid|in use)|user unknown|unknown user|no such user",
+            r"(?:unable to|can(?: ?not|'t)|could(?: not|n't)) find (?:the |this )?(?:user|recipient|mailbox|address)",
             # OpenSMTPD, and texts whose only plain words are the reason.
             r"error (?:has )?occurred while (?:attempting|trying) to (?:deliver|send)",
             r"(?:recipient|mailbox|domain|host)(?: name)? (?:does not|doesn't) exist",
