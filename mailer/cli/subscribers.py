@@ -134,7 +134,10 @@ def show(email: str, as_json: bool) -> None:
 @json_option
 @config_option
 def remove(email: str, yes: bool, as_json: bool) -> None:
-    """Forget EMAIL: the person is deleted, what waits for them is skipped. Reports keep their counts."""
+    """Forget EMAIL: the person is deleted, what waits for them is skipped. Reports keep their counts.
+
+    A hash of the address stays: if it is ever imported again, links in old mails work, and who had left stays away.
+    """
     with opened(load(), must_exist=True) as store:
         found = _find(store, email)
         confirm(f"Delete {shown(found.email)}? This can't be undone.", yes=yes)

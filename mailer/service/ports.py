@@ -88,7 +88,11 @@ class Subscribers(Protocol):
 
     def find(self, key: str) -> Subscriber | None: ...
     def remove(self, key: str, now: float) -> bool:
-        """Deletes the person; ledger rows keep their state, lose address and link; what waits is skipped."""
+        """Deletes the person; ledger rows keep their state, lose address and link; what waits is skipped.
+
+        If the address comes again, links in old mails work, and who had unsubscribed, or does so by one of these links
+        meanwhile, is unsubscribed.
+        """
 
     def unsubscribe(self, subscriber: int, now: float, *, send: int | None = None) -> bool:
         """Idempotent; True when it changed something. Effective for running sends when it returns.

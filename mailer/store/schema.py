@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 from mailer.errors import StoreError
 from mailer.store.database import Database, Lock, connect
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """All that this version knows, oldest first."""
 
 CURRENT = REVISIONS[-1]

@@ -26,6 +26,7 @@ from mailer.service.sign_up import (
 from mailer.store.database import Database, Lock, clean
 from mailer.store.dialect import quoted
 from mailer.store.people import PERSON, person
+from mailer.store.removed import Removed
 from mailer.store.resend import Resends
 
 _LONGEST = 1000
@@ -38,7 +39,7 @@ class SqlSignUps:
     """``mailer.service.sign_up.SignUps``."""
 
     def __init__(self, database: Database, resends: Resends) -> None:
-        self._database, self._resends = database, resends
+        self._database, self._resends, self._removed = database, resends, Removed(database)
         sql = database.sql
         self._asked_today = sql("SELECT count(*) FROM sign_ups WHERE asked_at > :since")
         self._asked = sql(
@@ -157,6 +158,7 @@ class SqlSignUps:
                 "now": now,
             }
             connection.execute(self._subscribe, values)
+            self._removed.come_back(connection, self._removed.find(connection, [request.email_key]), consenting=True)
             return
         before = person(known)
         named = replace(before, first_name=before.first_name or request.first_name)

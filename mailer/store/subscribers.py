@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
 from mailer.delivery.destination import destination
-from mailer.model.people import Subscriber
+from mailer.model.people import Subscriber, SubscriberStatus
 from mailer.service.ports import Change, Incoming, Leader, Upserted
 from mailer.store.database import HOLD, Database, Lock, clean
 from mailer.store.feedback import Feedback
 from mailer.store.people import BY_KEYS, PERSON, REACHABLE, dump_attributes, person
+from mailer.store.removed import Removed
 from mailer.store.resend import Resends
 from mailer.store.sign_ups import FORGET as FORGET_SIGN_UPS
 
@@ -38,6 +40,7 @@ class SqlSubscribers:
 
     def __init__(self, database: Database, resends: Resends) -> None:
         self._database, self._resends, self._feedback = database, resends, Feedback(database)
+        self._removed = Removed(database)
         sql, given = database.sql, database.given
         columns = ("email_key", "email", "destination", *_STORED)
         rows = given("rows", **dict.fromkeys(columns, "text"))
@@ -114,10 +117,13 @@ class SqlSubscribers:
             self._database.lock(connection, Lock.PEOPLE)
             known = self._known(connection, {row.key for row in rows})
             before = dict(known)
+            removed = self._removed.find(connection, {row.key for row in rows} - known.keys())
             answers: list[Upserted] = []
             for row in rows:
                 old = known.get(row.key)
                 new = _merged(old, row)
+                if old is None and removed.get(row.key, (0, None))[1] is not None:
+                    new = replace(new, status=SubscriberStatus.UNSUBSCRIBED)
                 change: Change = "added" if old is None else "unchanged" if new == old else "updated"
                 answers.append(Upserted(change, new.status))
                 known[row.key] = new
@@ -127,6 +133,7 @@ class SqlSubscribers:
             for statement, values in ((self._insert, added), (self._update, changed)):
                 if values:
                     connection.execute(statement, {"rows": json.dumps(values), "now": now})
+            self._removed.come_back(connection, removed)
             names = sorted({name for row in rows for name in row.attributes or ()})
             if names:
                 connection.execute(self._new_names, {"names": json.dumps([[name] for name in names])})
@@ -144,6 +151,7 @@ class SqlSubscribers:
         for _ in range(2):  # the second time finds rows that a send wrote meanwhile
             with self._database.write() as connection:
                 self._database.hold(connection, self._all_of_them, {"id": found.id})
+                self._removed.note(connection, found.id, key)
                 for statement in (*self._forget, *self._delete):
                     connection.execute(statement, values)
         return True
@@ -154,6 +162,8 @@ class SqlSubscribers:
             changed = connection.execute(self._unsubscribe, values).rowcount > 0
             if changed:
                 self._feedback.left(connection, subscriber, send, now)
+            else:
+                self._removed.leave(connection, subscriber, now)
         with self._database.write() as connection:
             self._database.hold(connection, self._waiting, {"id": subscriber})
             connection.execute(self._skip, values)

@@ -52,7 +52,7 @@ def test_schema_knows_the_unfinished_states(sqlite_url: str) -> None:
 
 def test_migrate(store_url: str) -> None:
     """A database that is up to date is left as it is."""
-    assert migrate(store_url) == ("0002", "0002")
+    assert migrate(store_url) == ("0003", "0003")
 
 
 def test_migrate_from_the_first(tmp_path: Path, postgres: PostgresServer) -> None:
@@ -69,9 +69,9 @@ def test_migrate_from_the_first(tmp_path: Path, postgres: PostgresServer) -> Non
                 " VALUES ('a@example.com', 'a@example.com', 'example.com', 'subscribed', 1, 1)"
             )
         at_first.close()
-        with pytest.raises(StoreError, match=r"has schema 0001 and needs 0002\. Run mailer migrate"):
+        with pytest.raises(StoreError, match=r"has schema 0001 and needs 0003\. Run mailer migrate"):
             open_store(url)
-        assert migrate(url) == ("0001", "0002")
+        assert migrate(url) == ("0001", "0003")
         store = open_store(url)
         assert [one.email for one in store.subscribers.each()] == ["a@example.com"]
         assert store.sign_ups.due(NOW, 1) == []
@@ -128,7 +128,7 @@ def test_older_version(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database with an older schema is refused, and the error says which command brings it up."""
     monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "9999"))
     monkeypatch.setattr(schema, "CURRENT", "9999")
-    with pytest.raises(StoreError, match=r"has schema 0002 and needs 9999\. Run mailer migrate"):
+    with pytest.raises(StoreError, match=r"has schema 0003 and needs 9999\. Run mailer migrate"):
         open_store(store_url)
 
 

@@ -359,7 +359,7 @@ def test_migrate_at_once(kind: str, tmp_path: Path, postgres: PostgresServer) ->
     found = sorted(answers.get(timeout=60) for _ in both)
     for process in both:
         process.join(30)
-    assert found == [("", "0002"), ("0002", "0002")]
+    assert found == [("", "0003"), ("0003", "0003")]
     store = open_store(url)
     assert started(store, "a").audience == 1
     assert claim(store, store.sends.all()[0].id, worker=W1)

@@ -67,6 +67,17 @@ def audience(store: SqlStore, slug: str) -> list[str]:
     return [row.email for row in store.sends.recipients(send.id, None)]
 
 
+def test_back_after_removal(store: SqlStore) -> None:
+    """Who had left, was removed and signs up again is subscribed, and their old mails' links are theirs again."""
+    number = subscribe(store)
+    store.subscribers.unsubscribe(number, NOW)
+    store.subscribers.remove("anna@example.com", NOW)
+    again = NOW + 2 * PAUSE_SECONDS
+    assert confirm(store, asked(store, at=again), again + 1, again) is Confirmed.SUBSCRIBED
+    assert (ident(store, "anna"), status(store)) == (number, SubscriberStatus.SUBSCRIBED)
+    assert store.subscribers.unsubscribe(number, NOW) is True
+
+
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 

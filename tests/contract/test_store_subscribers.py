@@ -140,6 +140,49 @@ def test_ids_are_not_reused(store: SqlStore) -> None:
     assert people(store, "b") != [a]
 
 
+def test_a_link_outlives_removal(store: SqlStore) -> None:
+    """Who is removed and imported again is whom the links in their old mails name, and leaves by one."""
+    (a,) = people(store, "a")
+    store.subscribers.remove("a@example.com", NOW)
+    assert changes(store, incoming("b"), incoming("a"), incoming("a", first_name="A")) == ["added", "added", "updated"]
+    assert ident(store, "a") == a
+    assert store.subscribers.unsubscribe(a, NOW) is True
+    assert [one.email for one in store.subscribers.each(reachable=True)] == ["b@example.com"]
+    people(store, "c")
+    assert len({one.id for one in store.subscribers.each()}) == 3
+
+
+@pytest.mark.parametrize("first", ["unsubscribe", "remove"])
+def test_who_left_stays_away_after_removal(store: SqlStore, first: str) -> None:
+    """Who unsubscribed, before being removed or after it by an old link, is unsubscribed when imported again."""
+    a, b = people(store, "a", "b")
+    if first == "unsubscribe":
+        store.subscribers.unsubscribe(a, NOW)
+    store.subscribers.remove("a@example.com", NOW)
+    store.subscribers.remove("b@example.com", NOW)
+    if first == "remove":
+        store.subscribers.unsubscribe(a, NOW)
+    done = store.subscribers.upsert([incoming("a"), incoming("b")], NOW)
+    assert [one.status for one in done] == [SubscriberStatus.UNSUBSCRIBED, SubscriberStatus.SUBSCRIBED]
+    assert [(one.id, one.status) for one in store.subscribers.each()] == [
+        (a, SubscriberStatus.UNSUBSCRIBED),
+        (b, SubscriberStatus.SUBSCRIBED),
+    ]
+
+
+def test_removal_keeps_no_address(store: SqlStore) -> None:
+    """What is remembered of who was removed is a hash of their address, and that only until they are back."""
+    people(store, "a")
+    store.subscribers.remove("a@example.com", NOW)
+    with store.database.read() as connection:
+        (row,) = connection.execute(text("SELECT * FROM removed_subscribers")).all()
+    assert "a@example.com" not in str(row)
+    assert "example" not in str(row)
+    people(store, "a")
+    with store.database.read() as connection:
+        assert connection.execute(text("SELECT * FROM removed_subscribers")).all() == []
+
+
 def test_unsubscribe_skips_waiting(store: SqlStore) -> None:
     """What waits or is claimed for someone who unsubscribes is skipped at once."""
     send = started(store, "a", "b").id
