@@ -45,6 +45,16 @@ BOUNCED, COMPLAINED, UNSUBSCRIBED, BLOCKED = "bounced", "complained", "unsubscri
 """As what a recipient is counted for a send, each once: ``blocked`` are those of the bounced that are no recipient's
 fault."""
 
+_ARRIVALS = frozenset(
+    {
+        EventType.DELIVERED,
+        # Whoever does these things has the message.
+        EventType.OPENED,
+        EventType.CLICKED,
+        EventType.COMPLAINED,
+        EventType.UNSUBSCRIBED,
+    }
+)
 _FAILURES = frozenset({EventType.BOUNCED, EventType.REJECTED, EventType.FAILED})
 _CODE = re.compile(r"(?<![\d.])([45]\d\d)(?=[ -])")
 
@@ -74,7 +84,7 @@ def effect_of(event: Event, *, classified: bool) -> Effect:
 
 def settles(event: Event) -> RecipientState | None:
     """What an event proves for the very message that it names, if that is in doubt."""
-    if event.type is EventType.DELIVERED:
+    if event.type in _ARRIVALS:
         return RecipientState.SENT
     return RecipientState.FAILED if event.type in _FAILURES else None
 

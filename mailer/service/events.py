@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mailer.bounces.event import Event
+from mailer.bounces.mail.outcome import Outcome
+from mailer.bounces.mail.status import why
 from mailer.bounces.providers import mailgun, ses
 from mailer.bounces.request import Request, Secrets
 from mailer.bounces.webhook import find_provider, parse_kept
@@ -99,6 +101,9 @@ def decide(kept: KeptEvent, secret: bytes) -> Decision:
     if not kept.verified:
         return Decision(kept, Effect.NOTHING, None, None, "", at, frozenset())
     effect = effect_of(event, classified=kept.provider not in _UNCLASSIFIED)
+    if kept.provider == RELAY and event.reason is None:  # it is told by what was said; that decides, the word is shown
+        said = Outcome(event.recipient, status=event.status, diagnostic=event.diagnostic)
+        kept = replace(kept, event=replace(event, reason=why(said)))
     return Decision(
         kept,
         effect,

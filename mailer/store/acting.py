@@ -19,7 +19,9 @@ from mailer.model.ledger import RecipientState, SendId
 from mailer.model.people import BOUNCED, COMPLAINED, SOFT_BOUNCES
 from mailer.service.effects import BLOCKED, Effect
 from mailer.service.inbox import Acted, Decision
+from mailer.service.sign_up import LIFTED
 from mailer.store.database import Database, Hot, Lock, clean
+from mailer.store.dialect import quoted
 from mailer.store.feedback import LATEST, LATEST_SECONDS, Feedback
 from mailer.store.suppressions import SUPPRESS
 
@@ -104,7 +106,9 @@ class Acting:
             left=given("left", id="int", at="float"),
         )
         self._suppress = hot(
-            SUPPRESS, rows=given("rows", email_key="text", reason="text", source="text", created_at="float")
+            SUPPRESS,
+            rows=given("rows", email_key="text", reason="text", source="text", created_at="float"),
+            lifted=quoted(LIFTED),
         )
         self._count = hot(
             """INSERT INTO soft_bounces (email_key, send, at) SELECT g.email_key, g.send, g.at FROM {soft} AS g

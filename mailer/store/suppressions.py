@@ -9,15 +9,19 @@ from typing import Any
 from sqlalchemy import Row
 
 from mailer.model.people import Suppression
+from mailer.service.sign_up import LIFTED
 from mailer.store.database import HOLD, Database, clean
+from mailer.store.dialect import quoted
 
 SUPPRESS = """
     INSERT INTO suppressions (email_key, reason, source, created_at)
     SELECT g.email_key, g.reason, g.source, g.created_at FROM {rows} AS g WHERE true
     ON CONFLICT (email_key) DO UPDATE
     SET reason = excluded.reason, source = excluded.source, created_at = excluded.created_at
-    WHERE excluded.reason = 'complained' AND suppressions.reason <> 'complained'"""
-"""What is suppressed keeps its reason, unless a complaint comes: that outweighs all others."""
+    WHERE excluded.reason = 'complained' AND suppressions.reason <> 'complained'
+        OR suppressions.reason IN ({lifted}) AND excluded.reason NOT IN ({lifted})"""
+"""What is suppressed keeps its reason, unless one comes that outweighs it: a complaint outweighs all others, and what
+only an operator may lift what a confirmation may."""
 
 _PAGE = 1000
 _OF_SUBSCRIBERS = """state IN ({can_skip})
@@ -40,7 +44,9 @@ class SqlSuppressions:
         sql = database.sql
         given = database.given
         self._add = sql(
-            SUPPRESS, rows=given("rows", email_key="text", reason="text", source="text", created_at="float")
+            SUPPRESS,
+            rows=given("rows", email_key="text", reason="text", source="text", created_at="float"),
+            lifted=quoted(LIFTED),
         )
         keys = given("keys", k="text")
         self._skip = [

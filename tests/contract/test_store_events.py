@@ -367,7 +367,9 @@ def test_nothing(store: SqlStore, kind: EventType) -> None:
         (EventType.DELIVERED, "sent"),
         (EventType.BOUNCED, "failed"),
         (EventType.REJECTED, "failed"),
-        (EventType.OPENED, "in_doubt"),
+        (EventType.OPENED, "sent"),
+        (EventType.COMPLAINED, "sent"),
+        (EventType.DEFERRED, "in_doubt"),
     ],
 )
 def test_in_doubt(store: SqlStore, kind: EventType, state: str) -> None:
@@ -520,6 +522,16 @@ def test_refused(store: SqlStore, reply: Reply, after: dict[str, str], figures: 
     assert act(store) == 1
     assert (suppressed(store), back(store, send)) == (after, figures)
     assert act(store) == 0
+
+
+def test_why_a_relay_refused(store: SqlStore) -> None:
+    """The totals say of relays' refusals, too, why."""
+    send = started(store, "a", "b", "c").id
+    for said in ("5.1.1 User unknown", "5.2.2 Mailbox full", "5.7.1 Message rejected as spam"):
+        status, _, text = said.partition(" ")
+        settle(store, keys(claim(store, send, limit=1)), S.FAILED, Reply(550, status, text))
+    act(store)
+    assert store.events.totals() == {("relay", "bounced", "bounced"): 2, ("relay", "bounced", "spam"): 1}
 
 
 def test_refused_full(store: SqlStore) -> None:

@@ -226,7 +226,7 @@ def test_removed_referrer(store: SqlStore) -> None:
 def test_suppressions(store: SqlStore) -> None:
     """Adding is idempotent and keeps the first reason; finding, listing and removing go by the address's key."""
     assert store.suppressions.add("a@example.com", "bounced", "webhook", NOW) is True
-    assert store.suppressions.add("a@example.com", "by hand", "command", NOW + 1) is False
+    assert store.suppressions.add("a@example.com", "soft bounces", "command", NOW + 1) is False
     assert store.suppressions.add("b@example.com", "other", "cli", NOW) is True
     found = store.suppressions.find(["a@example.com", "z@example.com"])
     assert {key: (one.reason, one.source, one.created_at) for key, one in found.items()} == {
@@ -234,6 +234,14 @@ def test_suppressions(store: SqlStore) -> None:
     }
     assert [one.email for one in store.suppressions.each()] == ["a@example.com", "b@example.com"]
     assert [store.suppressions.remove("a@example.com") for _ in range(2)] == [True, False]
+
+
+def test_what_outweighs_a_suppression(store: SqlStore) -> None:
+    """A reason that a confirmation lifts gives way to one that only an operator may lift, and any to a complaint."""
+    reasons = ("bounced", "by hand", "bounced", "other", "complained", "by hand")
+    added = [store.suppressions.add("a@example.com", reason, "", NOW) for reason in reasons]
+    assert added == [True, True, False, False, True, False]
+    assert [one.reason for one in store.suppressions.each()] == ["complained"]
 
 
 def test_suppression_outlives_subscriber(store: SqlStore) -> None:

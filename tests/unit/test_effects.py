@@ -67,12 +67,13 @@ def test_who_knows_the_words(given: Event) -> None:
 
 
 def test_what_is_in_doubt() -> None:
-    """A delivery proves that a message was sent, a failure that it wasn't, a complaint neither."""
-    assert settles(event(EventType.DELIVERED)) is RecipientState.SENT
+    """A delivery, and whatever only its reader can do, proves that a message was sent, a failure that it wasn't."""
+    for kind in ("delivered", "opened", "clicked", "complained", "unsubscribed"):
+        assert settles(event(EventType(kind))) is RecipientState.SENT
     for kind in (B, EventType.REJECTED, EventType.FAILED):
         assert settles(event(kind)) is RecipientState.FAILED
-    assert settles(event(EventType.COMPLAINED)) is None
     assert settles(event(EventType.DEFERRED)) is None
+    assert settles(event(EventType.AUTORESPONDED)) is None
 
 
 def test_counted() -> None:
