@@ -21,7 +21,7 @@ from mailer.cli.output import err, out, plural, print_json_line
 from mailer.config import Loaded, secret_key
 from mailer.errors import ConfigError, MailboxError, MailerError, StoreError, StoreUnavailable
 from mailer.mailbox.imap import open_folder
-from mailer.mailbox.maildir import mark_read, new_mails, read_mail
+from mailer.mailbox.maildir import mark_read, read_mail, unread_mails
 from mailer.model.settings import Imap
 from mailer.service.ports import Store
 from mailer.service.reports import MAX_MAIL, Taken, act_on_reports, receive_mail
@@ -72,7 +72,11 @@ def parse(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
 
 @command.command()
 @click.argument("files", nargs=-1, metavar="[FILE…]")
-@click.option("--maildir", type=click.Path(path_type=Path), help="Read what is new in a Maildir, and mark it as read.")
+@click.option(
+    "--maildir",
+    type=click.Path(path_type=Path),
+    help="Read what is unread in a Maildir (new/, and cur/ without the flags S and T), and mark it as read.",
+)
 @click.option("--imap", is_flag=True, help="Read the mailbox of [bounces.imap], and move what was read.")
 @click.option("--every", type=click.IntRange(min=1), metavar="SECONDS", help="Go on reading a mailbox, so often.")
 @json_lines
@@ -97,7 +101,7 @@ def ingest(
             todo = "Give host, username and password."
             raise ConfigError("no mailbox is configured", where="bounces.imap", todo=todo)
         with opened(loaded, must_exist=True) as store:
-            read = partial(_read, loaded, store, as_json, names, maildir)
+            read = partial(_read, loaded, store, as_json, set(), names, maildir)
             if every is None:
                 ctx.exit(int(read()))
             while True:
@@ -114,9 +118,16 @@ def ingest(
         ctx.exit(os.EX_TEMPFAIL)
 
 
-def _read(loaded: Loaded, store: Store, as_json: bool, names: tuple[str, ...], maildir: Path | None) -> bool:
+def _read(
+    loaded: Loaded,
+    store: Store,
+    as_json: bool,
+    complaints: set[tuple[str, str]],
+    names: tuple[str, ...],
+    maildir: Path | None,
+) -> bool:
     """One round; gives whether something couldn't be read. Without names and Maildir it is the mailbox."""
-    reader = _Reader(loaded, store, as_json)
+    reader = _Reader(loaded, store, as_json, complaints)
     try:
         if maildir is not None:
             _read_maildir(reader, maildir)
@@ -133,11 +144,13 @@ def _read(loaded: Loaded, store: Store, as_json: bool, names: tuple[str, ...], m
 
 @dataclass(slots=True)
 class _Reader:
-    """One round: what was read so far. ``failed``: something couldn't be read."""
+    """One round: what was read so far. ``complaints``: what couldn't be read, and why, in this round and those before;
+    ``failed``: something couldn't be read in this one."""
 
     loaded: Loaded
     store: Store
     as_json: bool
+    complaints: set[tuple[str, str]]
     failed: bool = False
     kinds: Counter[str] = field(default_factory=Counter)
     unverified: int = 0
@@ -152,8 +165,11 @@ class _Reader:
             self._say(name, taken)
 
     def complain(self, name: str, error: MailerError) -> None:
-        """Something can't be read; the others can."""
+        """Something can't be read; the others can. Said once, not again in every round."""
         self.failed = True
+        if (name, str(error)) in self.complaints:
+            return
+        self.complaints.add((name, str(error)))
         if self.as_json:
             line = {"file": name, "kind": "other", "events": [], "stored": 0, "error": str(error)}
             print_json_line(line)
@@ -204,7 +220,7 @@ def _read_files(reader: _Reader, names: tuple[str, ...]) -> None:
 
 
 def _read_maildir(reader: _Reader, maildir: Path) -> None:
-    for path in new_mails(maildir):
+    for path in unread_mails(maildir):
         try:
             raw = read_mail(path, MAX_MAIL)
             if raw is None:

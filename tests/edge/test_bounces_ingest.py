@@ -19,7 +19,7 @@ import pytest
 from mailer.cli.main import run
 from mailer.config import load_settings, secret_key
 from mailer.errors import StoreUnavailable
-from mailer.mailbox.maildir import mark_read, new_mails, read_mail
+from mailer.mailbox.maildir import mark_read, read_mail, unread_mails
 from mailer.model.ledger import Send, SendKind
 from mailer.model.settings import Imap
 from mailer.service.ports import Incoming, NewSend
@@ -276,7 +276,7 @@ def test_maildir_unreadable_mail(office: Office, maildir: Path, capsys: pytest.C
 def test_maildir_shared(maildir: Path) -> None:
     """A mail that another reader moves away meanwhile is no error."""
     (maildir / "new" / "1.a").write_bytes(VACATION)
-    (path,) = new_mails(maildir)
+    (path,) = unread_mails(maildir)
     mark_read(path)
     assert read_mail(path, 100) is None
     mark_read(path)
@@ -291,7 +291,7 @@ def maildir(tmp_path: Path) -> Path:
 
 
 def test_maildir(office: Office, maildir: Path) -> None:
-    """What is new in a Maildir is read and marked as read; what is there already is left."""
+    """What is new in a Maildir is read and marked as read; what was read before is left."""
     (maildir / "new" / "1.a").write_bytes(office.bounce(1))
     (maildir / "new" / "2.b").write_bytes(VACATION)
     (maildir / "cur" / "0.c:2,S").write_bytes(office.bounce(3))
@@ -299,6 +299,98 @@ def test_maildir(office: Office, maildir: Path) -> None:
     assert sorted(path.name for path in (maildir / "cur").iterdir()) == ["0.c:2,S", "1.a:2,S", "2.b:2,S"]
     assert list((maildir / "new").iterdir()) == []
     assert office.suppressed == ["anna"]
+
+
+def test_maildir_opened_by_somebody(office: Office, maildir: Path) -> None:
+    """What a mail program has moved to ``cur`` unread is read as well, and marked with all that its name says kept;
+    what somebody has seen or thrown away is left."""
+    (maildir / "cur" / "1.a,S=300:2,FR").write_bytes(office.bounce(1))
+    (maildir / "cur" / "2.b").write_bytes(office.bounce(2))
+    (maildir / "cur" / "3.c:2,T").write_bytes(office.bounce(3))
+    (maildir / "cur" / "4.d:2,FS").write_bytes(office.bounce(3))
+    (maildir / "new" / "5.e:2,").write_bytes(VACATION)
+    for _ in range(2):
+        assert run(["bounces", "ingest", "--maildir", str(maildir)]) == 0
+        assert sorted(path.name for path in (maildir / "cur").iterdir()) == [
+            "1.a,S=300:2,FRS",
+            "2.b:2,S",
+            "3.c:2,T",
+            "4.d:2,FS",
+            "5.e:2,S",
+        ]
+    assert list((maildir / "new").iterdir()) == []
+    assert office.suppressed == ["anna", "bob"]
+
+
+def test_maildir_opened_between_rounds(
+    office: Office, maildir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mail that another program renames while it is read is read again in the next round, and counts once."""
+    (maildir / "cur" / "1.a:2,").write_bytes(office.bounce(1))
+
+    def flag_and_mark(path: Path) -> None:
+        path.rename(path.with_name("1.a:2,F"))
+        mark_read(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mailer.cli.bounces.mark_read", flag_and_mark)
+        assert run(["bounces", "ingest", "--json", "--maildir", str(maildir)]) == 0
+    assert [path.name for path in (maildir / "cur").iterdir()] == ["1.a:2,F"]
+    assert run(["bounces", "ingest", "--json", "--maildir", str(maildir)]) == 0
+    assert [path.name for path in (maildir / "cur").iterdir()] == ["1.a:2,FS"]
+    assert [line["stored"] for line in lines(capsys)] == [1, 0]
+    assert office.suppressed == ["anna"]
+
+
+@pytest.mark.parametrize(
+    ("name", "marked"),
+    [
+        ("1.a", "1.a:2,S"),
+        ("1.a:2,", "1.a:2,S"),
+        ("1.a:2,DFPR", "1.a:2,DFPRS"),
+        ("1.a:2,Fac", "1.a:2,FSac"),
+        ("1.a,S=5,W=6:2,R", "1.a,S=5,W=6:2,RS"),
+        ("1.a:2,F,x", "1.a:2,FS,x"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["new", "cur"])
+def test_maildir_flags(maildir: Path, folder: str, name: str, marked: str) -> None:
+    """A mail that was read has the flag S beside those it had, in ASCII order, and is unread no longer."""
+    (maildir / folder / name).write_bytes(VACATION)
+    (path,) = unread_mails(maildir)
+    mark_read(path)
+    assert [path.name for path in (maildir / "cur").iterdir()] == [marked]
+    assert unread_mails(maildir) == []
+
+
+def test_maildir_order(maildir: Path) -> None:
+    """The oldest is read first, wherever it lies."""
+    for name in ("new/1700000003.c", "cur/1700000002.b:2,F", "cur/1700000004.d", "new/1700000001.a", "cur/.hidden"):
+        (maildir / name).write_bytes(VACATION)
+    assert [path.name[10:12] for path in unread_mails(maildir)] == [".a", ".b", ".c", ".d"]
+
+
+def test_maildir_every(office: Office, maildir: Path) -> None:
+    """With ``--every`` a mail that can't be read is said so once, not in every round; the others are read."""
+    (maildir / "cur" / "0.x:2,").mkdir()
+    (maildir / "new" / "0.y").mkdir()
+    with (office.home / "stderr").open("wb") as stderr:
+        reader = subprocess.Popen(
+            [sys.executable, "-m", "mailer", "bounces", "ingest", "--maildir", "Maildir", "--every", "1"],
+            cwd=office.home,
+            stderr=stderr,
+        )
+    try:
+        for position in (1, 2, 3):
+            (maildir / "tmp" / f"{position}.a").write_bytes(office.bounce(position))
+            (maildir / "tmp" / f"{position}.a").rename(maildir / "cur" / f"{position}.a:2,")
+            wanted = list(NAMES[:position])
+            assert until(lambda wanted=wanted: office.suppressed == wanted, 20, 0.2)
+    finally:
+        reader.terminate()
+        reader.wait(60)
+    said = (office.home / "stderr").read_text()
+    assert (said.count("0.x:2,"), said.count("0.y")) == (1, 1), said
 
 
 def test_marked_only_when_stored(
