@@ -7,7 +7,8 @@ Evidence is weighed in this order: a feedback report (RFC 5965), a delivery repo
 8098), an automatic reply (RFC 3834), prose. The returned message is no evidence; only its header is read, for its
 ``Message-ID`` and recipient.
 
-Nothing here proves who wrote the mail. Whoever acts on it checks the signed return path first: ``Report.sent_to``.
+Nothing here proves who wrote the mail. Whoever acts on it looks for the signed return path first: in
+``Report.sent_to``, ``Report.mail_from`` and ``Report.original``.
 """
 
 from __future__ import annotations
@@ -41,13 +42,16 @@ _TYPES = {
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a mail means. ``sent_to``: addresses that the mail itself was sent to, surest first, where a signed return
-    path may stand. ``original``: the returned message's header fields, lower-case names, empty if none is returned.
-    ``original_message_id``: its ``Message-ID`` in angle brackets, or empty. ``auto_replied``: whether the mail says
-    itself that a program answers with it. ``digest``: the whole mail's SHA-256, in hexadecimal."""
+    path may stand. ``mail_from``: a complaint's ``Original-Mail-From`` (RFC 5965 §3.2), the envelope sender of the
+    message complained of, as it is written there. ``original``: the returned message's header fields, lower-case names,
+    empty if none is returned. ``original_message_id``: its ``Message-ID`` in angle brackets, or empty.
+    ``auto_replied``: whether the mail says itself that a program answers with it. ``digest``: the whole mail's SHA-256,
+    in hexadecimal."""
 
     kind: Kind
     events: tuple[Event, ...] = ()
     sent_to: tuple[str, ...] = ()
+    mail_from: str = ""
     original: Fields = ()
     original_message_id: str = ""
     auto_replied: bool = False
@@ -113,14 +117,11 @@ def _complaint(mail: Opened) -> Report | None:
     kind = EventType.UNSUBSCRIBED if complaint.kind == "opt-out" else EventType.COMPLAINED
     reason = Reason.UNSUBSCRIBED if complaint.kind == "opt-out" else Reason.SPAM
     at = moment(complaint.arrived)
-    return _report(
-        mail,
-        "complaint",
-        [
-            _event(mail, kind, recipient, reason=reason, said=complaint.kind, at=at)
-            for recipient in complaint.recipients or ("",)
-        ],
-    )
+    events = [
+        _event(mail, kind, recipient, reason=reason, said=complaint.kind, at=at)
+        for recipient in complaint.recipients or ("",)
+    ]
+    return replace(_report(mail, "complaint", events), mail_from=complaint.mail_from)
 
 
 def _delivery_report(mail: Opened) -> Report | None:

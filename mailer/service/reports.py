@@ -1,9 +1,10 @@
 """Mail that came back: read, tied to a message by a signed address, and put into the inbox of events.
 
 What ties it is the token of a signed return path (``mailer.wire.verp``): in an address that the mail was sent to, else
-in the header of the message that it returns, as complaints have it. Only who was handed the message knows its token. A
-report without one may be forged: its events are kept as unverified, and change nothing. ``Message-ID`` is signed as
-well, but proves nothing here: every reply and every forward shows it to others.
+in the envelope sender that a complaint names, else in the header of the message that is returned, as most complaints
+have it. Only who was handed the message knows its token. A report without one may be forged: its events are kept as
+unverified, and change nothing. ``Message-ID`` is signed as well, but proves nothing here: every reply and every forward
+shows it to others.
 
 A mail to the address in ``List-Unsubscribe`` means "unsubscribe me", whatever it says, unless it is itself a report or
 it says ``Auto-Submitted: auto-replied`` (RFC 3834 §5): a program has answered to the wrong address, and nobody asks for
@@ -94,7 +95,7 @@ def _keep(store: Store, report: Report, events: Sequence[NewEvent], now: float) 
 
 
 def _token(secret: bytes, report: Report) -> Verp | None:
-    places = (*report.sent_to, *(value for _, value in report.original))
+    places = (*report.sent_to, report.mail_from, *(value for _, value in report.original))
     return next((token for place in places if (token := find_verp(secret, place))), None)
 
 

@@ -147,6 +147,53 @@ def test_token_in_the_returned_header(store: SqlStore) -> None:
     assert store.sends.status(send.id, LATER).complained == 1
 
 
+def names_sender(value: str, feedback: str = "abuse") -> bytes:
+    """A complaint to a fixed address that names the envelope sender, and returns nothing that has a token."""
+    raw = (MAILS / "arf.eml").read_text()
+    return raw.replace("Feedback-Type: abuse\n", f"Feedback-Type: {feedback}\nOriginal-Mail-From: {value}\n").encode()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "<{local}@{domain}>",
+        "{local}@{domain}",
+        "rfc822;{local}@{domain}",
+        "rfc822; <{local}@{domain}>",
+        "<{upper}@{domain}>",
+        "<\n {local}@{domain}>",
+        "<prvs=0123456789={local}@{domain}>",
+        "<SRS0=abcd=XY=example.org={local}@srs.example>",
+    ],
+)
+def test_token_in_the_envelope_sender_that_a_complaint_names(store: SqlStore, written: str) -> None:
+    """A complaint to a fixed address is tied to its message by ``Original-Mail-From`` alone, however that is written,
+    also where the provider has taken the recipient out."""
+    send = sent(store, "a", "b")
+    local, _, domain = path(send, 1).partition("@")
+    raw = names_sender(written.format(local=local, upper=local.upper(), domain=domain))
+    taken = come(store, raw.replace(b"reader@example.com", b"redacted@example.com"))
+    assert [(one.event.recipient, one.verified) for one in taken.events] == [("", True)]
+    assert suppressed(store) == {"a@example.com": "complained"}
+    assert store.sends.status(send.id, LATER).complained == 1
+
+
+def test_envelope_sender_that_proves_nothing(store: SqlStore) -> None:
+    """``Original-Mail-From`` without a token of ours ties a complaint to nothing; with one, in what isn't a person's
+    complaint, or in a delivery report, neither."""
+    send = sent(store, "a")
+    for value in ("<bounces@example.com>", path(send, 1, secret=b"somebody else's key!!"), "<>", ""):
+        taken = come(store, names_sender(value))
+        assert [one.verified for one in taken.events] == [False]
+    assert come(store, names_sender(f"<{path(send, 1)}>", "not-spam")).events == ()
+    raw = report("bounces@example.com", "a@example.com").replace(
+        b"\nFinal-Recipient", f"\nOriginal-Mail-From: <{path(send, 1)}>\nFinal-Recipient".encode()
+    )
+    assert [one.verified for one in come(store, raw).events] == [False]
+    assert suppressed(store) == {}
+    assert store.sends.status(send.id, LATER).complained == 0
+
+
 def test_several_recipients(store: SqlStore) -> None:
     """Of a report about several only what names the message's recipient is about it: the others are behind an alias."""
     send = sent(store, "a")

@@ -54,6 +54,27 @@ def test_sent_to() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["abuse", "opt-out", "fraud"])
+def test_mail_from(kind: str) -> None:
+    """A complaint's ``Original-Mail-From``, as it is written; nothing where it has none."""
+    sender = f"Feedback-Type: {kind}\nOriginal-Mail-From: rfc822;\n <bounces+K1@news.example.org>"
+    raw = sample("arf").replace(b"Feedback-Type: abuse", sender.encode())
+    assert read_message(raw).mail_from == "rfc822; <bounces+K1@news.example.org>"
+    assert read_message(sample("arf")).mail_from == ""
+
+
+def test_mail_from_is_a_complaints() -> None:
+    """In a report that nobody complained, in the returned message and in a delivery report the field means nothing."""
+    field = b"Original-Mail-From: <bounces+k1@news.example.org>\n"
+    for raw in (
+        sample("arf_not_spam").replace(b"Feedback-Type:", field + b"Feedback-Type:"),
+        sample("arf").replace(b"Return-Path:", field + b"Return-Path:"),
+        sample("dsn_postfix_unknown").replace(b"Final-Recipient:", field + b"Final-Recipient:"),
+    ):
+        assert field in raw
+        assert read_message(raw).mail_from == ""
+
+
 def test_each_mail_of_an_mbox_has_its_own_ties() -> None:
     """In an mbox each mail keeps the addresses that it was sent to: a token ties only its own mail."""
     line = b"From MAILER-DAEMON Mon Jun  2 06:00:05 2025\n"

@@ -44,11 +44,13 @@ SUBJECTS: tuple[re.Pattern[str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """``kind`` is the Feedback-Type, lower case. ``recipients`` is empty where the provider took them out."""
+    """``kind`` is the Feedback-Type, lower case. ``recipients`` is empty where the provider took them out.
+    ``mail_from``: the envelope sender of the message complained of, as the report writes it; empty where it doesn't."""
 
     kind: str
     recipients: tuple[str, ...]
     arrived: str = ""
+    mail_from: str = ""
 
 
 def read_feedback(part: Part, returned: Fields) -> Complaint:
@@ -57,7 +59,8 @@ def read_feedback(part: Part, returned: Fields) -> Complaint:
     kind = first(fields, "feedback-type").strip().lower() or "abuse"
     named = [address for name in ("original-rcpt-to", "removal-recipient") for address in _named(fields, name)]
     arrived = first(fields, "arrival-date") or first(fields, "received-date")
-    return Complaint(kind, tuple(dict.fromkeys(named)) or returned_recipients(returned), arrived)
+    recipients = tuple(dict.fromkeys(named)) or returned_recipients(returned)
+    return Complaint(kind, recipients, arrived, first(fields, "original-mail-from"))
 
 
 def returned_recipients(returned: Fields) -> tuple[str, ...]:
