@@ -13,7 +13,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from mailer.cli.common import config_option, json_option, load
 from mailer.cli.edges import confirm, opened
-from mailer.cli.output import err, number, out, plain, plural, print_json, shown, stream_json
+from mailer.cli.output import err, iso, number, out, plain, plural, print_json, shown, stream_json
 from mailer.errors import AddressError, MailerError
 from mailer.model.address import parse_address
 from mailer.model.people import Subscriber
@@ -115,8 +115,12 @@ def show(email: str, as_json: bool) -> None:
         found = _find(store, email)
         key = parse_address(found.email).key
         suppression = store.suppressions.find([key]).get(key)
+        preferences = store.preferences.find(found.id)
+    pause = preferences.paused_until if preferences else None
+    paused = iso(pause) if pause and pause > time.time() else None
     if as_json:
-        print_json(_as_json(found) | {"suppressed": suppression.reason if suppression else None})
+        more = {"suppressed": suppression.reason if suppression else None, "paused_until": paused}
+        print_json(_as_json(found) | more)
         return
     for name, value in _as_json(found).items():
         if name == "attributes":
@@ -126,6 +130,8 @@ def show(email: str, as_json: bool) -> None:
             out.print(f"{name:<20} {shown(str(value))}", markup=False)
     if suppression:
         out.print(f"{'suppressed':<20} {shown(suppression.reason)}", markup=False)
+    if paused:
+        out.print(f"{'paused_until':<20} {paused}", markup=False)
 
 
 @command.command()

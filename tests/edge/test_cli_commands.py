@@ -14,6 +14,7 @@ from mailer.bounces.event import Event, EventType
 from mailer.cli.main import run
 from mailer.config import load_settings
 from mailer.model.ledger import Outcome, RecipientState, Reply, SendId, WorkerId
+from mailer.model.people import Preferences
 from mailer.service.events import act_on_events
 from mailer.service.inbox import NewEvent
 from mailer.store import SqlStore, open_store
@@ -322,7 +323,7 @@ def test_export_as_json(mailer: Mailer) -> None:
     """export --json prints everyone who hasn't unsubscribed, as show does."""
     mailer("subscribers", "import", "people.csv")
     shown = mailer("subscribers", "show", "ann@example.com", "--json").json
-    del shown["suppressed"]
+    del shown["suppressed"], shown["paused_until"]
     found = mailer("subscribers", "export", "--json").json
     assert found[0] == shown
     assert [one["email"] for one in found] == ["ann@example.com", "bob@example.com"]
@@ -336,6 +337,19 @@ def test_config_of_a_group(mailer: Mailer, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert mailer(group, "export").status == 1
     assert mailer(group, "--config", str(tmp_path / "mailer.toml"), "export").out.startswith("email,")
+
+
+def test_a_pause_is_shown(mailer: Mailer) -> None:
+    """Until when a person wanted no mail is shown, and a pause that is over isn't."""
+    mailer("subscribers", "import", "people.csv")
+    for seconds, shown in ((7 * 86400.0, True), (-60.0, False)):
+        with closing(open_store(load_settings(None, {}).store_url)) as store:
+            found = store.subscribers.find("ann@example.com")
+            assert found is not None
+            store.preferences.save(found.id, Preferences(paused_until=time.time() + seconds), time.time())
+        pause = mailer("subscribers", "show", "ann@example.com", "--json").json["paused_until"]
+        assert bool(pause) is shown
+        assert ("paused_until" in mailer("subscribers", "show", "ann@example.com").out) is shown
 
 
 def test_show_and_remove(mailer: Mailer) -> None:
