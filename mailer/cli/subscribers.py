@@ -17,7 +17,7 @@ from mailer.cli.output import err, iso, number, out, plain, plural, print_json, 
 from mailer.errors import AddressError, MailerError
 from mailer.model.address import parse_address
 from mailer.model.people import Subscriber
-from mailer.service.import_subscribers import RefusedRow, export_csv, exported, import_csv
+from mailer.service.import_subscribers import export_csv, exported, import_csv
 from mailer.service.ports import Store
 
 _COLUMNS = (TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} rows"), TimeElapsedColumn())
@@ -50,7 +50,7 @@ def import_(ctx: click.Context, file: IO[bytes], as_json: bool) -> None:
             store.subscribers,
             time.time,
             on_progress=lambda rows: progress.update(task, completed=rows),
-            on_refused=None if as_json else lambda row: err.print(plain(f"line {row.line}: {_refusal(row)}")),
+            on_refused=None if as_json else lambda row: err.print(plain(str(row))),
             find_suppressed=store.suppressions.find,
         )
     if as_json:
@@ -71,10 +71,6 @@ def import_(ctx: click.Context, file: IO[bytes], as_json: bool) -> None:
             err.print(f"{them} suppressed: 'mailer suppressions list' says why.", markup=False)
     if report.refused_count and not report.added + report.updated + report.unchanged:
         ctx.exit(1)
-
-
-def _refusal(row: RefusedRow) -> str:
-    return f"{row.email}: {row.reason}" if row.email else row.reason
 
 
 @command.command()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import sys
 import time
-from collections.abc import Iterator
 from typing import IO
 
 import click
@@ -16,9 +15,7 @@ from mailer.cli.output import err, iso, number, out, plain, print_json, shown, s
 from mailer.errors import AddressError
 from mailer.model.address import parse_address
 from mailer.model.people import Suppression
-from mailer.service.csv_rows import NOT_UTF8, read_rows
-
-COLUMNS = ("email", "reason", "source", "created_at")
+from mailer.service.import_suppressions import COLUMNS, import_suppressions
 
 
 @click.group()
@@ -75,29 +72,29 @@ def remove(email: tuple[str, ...], as_json: bool) -> None:
 @click.argument("file", type=click.File("rb"))
 @json_option
 @config_option
-def import_(file: IO[bytes], as_json: bool) -> None:
-    """Suppress all addresses in FILE: CSV with a column 'email' (and 'reason'), or an address a line."""
-    refused: list[dict[str, object]] = []
-    added = unchanged = 0
+@click.pass_context
+def import_(ctx: click.Context, file: IO[bytes], as_json: bool) -> None:
+    """Suppress all addresses in FILE: CSV as 'export' writes it, or an address a line.
+
+    Of the columns only 'email' is needed. A bad row is refused with line and reason, and the others are taken.
+    """
     with opened(load()) as store:
-        for line, email, reason, problem in _rows(file):
-            try:
-                if problem:
-                    raise AddressError(problem)
-                key = parse_address(email).key
-            except AddressError as error:
-                refused.append({"line": line, "email": email, "reason": error.what})
-                continue
-            if store.suppressions.add(key, reason or "imported", "import", time.time()):
-                added += 1
-            else:
-                unchanged += 1
+        report = import_suppressions(
+            file,
+            file.name,
+            store.suppressions,
+            time.time,
+            on_refused=None if as_json else lambda row: err.print(plain(str(row))),
+        )
     if as_json:
-        print_json({"added": added, "unchanged": unchanged, "refused": refused})
+        refused = [{"line": row.line, "email": row.email, "reason": row.reason} for row in report.refused]
+        counts = {"added": report.added, "unchanged": report.unchanged, "refused_count": report.refused_count}
+        print_json({**counts, "refused": refused})
     else:
-        out.print(f"{number(added)} added, {number(unchanged)} unchanged, {number(len(refused))} refused.")
-        for row in refused:
-            err.print(f"line {row['line']}: {shown(str(row['email']))}: {row['reason']}", markup=False)
+        taken = f"{number(report.added)} added, {number(report.unchanged)} unchanged"
+        out.print(f"{taken}, {number(report.refused_count)} refused.")
+    if report.refused_count and not report.added + report.unchanged:
+        ctx.exit(1)
 
 
 @command.command()
@@ -115,27 +112,12 @@ def export(as_json: bool) -> None:
             writer.writerow([one.email, one.reason, one.source, iso(one.created_at)])
 
 
-def _rows(file: IO[bytes]) -> Iterator[tuple[int, str, str, str]]:
-    """Line, address, reason and problem of each row. Without a header that names ``email``, the first column is it."""
-    email, reason = 0, -1
-    for index, row in enumerate(read_rows(file, file.name)):
-        names = [cell.strip().lower() for cell in row.cells]
-        if index == 0 and "email" in names:
-            email, reason = names.index("email"), names.index("reason") if "reason" in names else -1
-        elif any(names) or row.problem:
-            yield row.line, _cell(row.cells, email), _cell(row.cells, reason), row.problem
-
-
-def _cell(row: list[str], index: int) -> str:
-    return NOT_UTF8.sub("\ufffd", row[index]).strip() if 0 <= index < len(row) else ""
-
-
 def _address(text: str) -> str:
     """An address's key. Raises ``AddressError`` that names it."""
     try:
         return parse_address(text).key
     except AddressError as error:
-        raise AddressError(error.what, where=shown(text)) from None
+        raise AddressError(error.what, where=shown(text) or repr(text)) from None
 
 
 def _as_json(one: Suppression) -> dict[str, str | None]:

@@ -30,6 +30,8 @@ KEEP = 10_000
 LONGEST = 1000
 """Characters in a value."""
 
+NO_UTF8_ROW = "it isn't UTF-8 (save the file as CSV in UTF-8, and import it again)"
+
 _SYNONYMS = {"e_mail": "email"}
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
@@ -41,6 +43,9 @@ class RefusedRow:
     line: int
     email: str
     reason: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.email}: {self.reason}" if self.email else f"line {self.line}: {self.reason}"
 
 
 @dataclass(slots=True)
@@ -137,7 +142,7 @@ def export_csv(subscribers: Subscribers, out: IO[str]) -> int:
 
 def _incoming_rows(file: IO[bytes], name: str, refuse: Callable[[RefusedRow], None]) -> Iterator[Incoming]:
     rows = read_rows(file, name)
-    names = _header(next(rows, None), name)
+    names = read_header(next(rows, None), name)
     email = names.index("email")
     for row in rows:
         try:
@@ -145,11 +150,14 @@ def _incoming_rows(file: IO[bytes], name: str, refuse: Callable[[RefusedRow], No
                 raise AddressError(row.problem)
             yield _incoming(names, row.cells, email)
         except AddressError as error:
-            refuse(RefusedRow(row.line, _printable(row.cells, email), error.what))
+            refuse(RefusedRow(row.line, printable(row.cells, email), error.what))
 
 
-def _header(header: Row | None, file_name: str) -> list[str]:
-    """A name for each column; empty where the header has none, but not at its end (a habit of Excel's)."""
+def read_header(header: Row | None, file_name: str) -> list[str]:
+    """A name for each column; empty where the header has none, but not at its end (a habit of Excel's).
+
+    Raises ``MailerError``: there is none, it can't be read, or no column is ``email``.
+    """
     if header is None:
         raise MailerError("the file is empty", where=file_name, todo="Its first line names the columns; one is email.")
     where, titles = f"{file_name}:{header.line}", header.cells
@@ -200,7 +208,7 @@ def _incoming(names: Sequence[str], cells: Sequence[str], email: int) -> Incomin
     if len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
         raise AddressError(f"it has {len(cells)} field{'s'[: len(cells) != 1]}, and the header has {len(names)}")
     if any(NOT_UTF8.search(cell) for cell in cells):
-        raise AddressError("it isn't UTF-8 (save the file as CSV in UTF-8, and import it again)")
+        raise AddressError(NO_UTF8_ROW)
     if not cells[email].strip():
         raise AddressError("it has no address")
     address = parse_address(cells[email])
@@ -224,7 +232,7 @@ def _incoming(names: Sequence[str], cells: Sequence[str], email: int) -> Incomin
     )
 
 
-def _printable(cells: Sequence[str], email: int) -> str:
+def printable(cells: Sequence[str], email: int) -> str:
     """The address cell of a refused row, fit for a terminal."""
     cell = cells[email] if email < len(cells) else ""
     return NOT_UTF8.sub("\ufffd", _CONTROL.sub(" ", cell))[:200].strip()

@@ -398,7 +398,12 @@ def test_replay(sent: Mailer) -> None:
 def test_plain_list_of_suppressions(mailer: Mailer) -> None:
     """A list without a header, an address a line, is taken too."""
     Path("s.txt").write_text("ann@example.com\n\nbob@example.com\n")
-    assert mailer("suppressions", "import", "s.txt", "--json").json == {"added": 2, "unchanged": 0, "refused": []}
+    assert mailer("suppressions", "import", "s.txt", "--json").json == {
+        "added": 2,
+        "unchanged": 0,
+        "refused_count": 0,
+        "refused": [],
+    }
 
 
 def test_broken_list_of_suppressions(mailer: Mailer) -> None:
@@ -408,6 +413,38 @@ def test_broken_list_of_suppressions(mailer: Mailer) -> None:
     assert (report["added"], [(row["line"], row["email"]) for row in report["refused"]]) == (2, [(2, "a@example.com")])
     listed = mailer("suppressions", "list", "--json").json
     assert [(one["email"], one["reason"]) for one in listed] == [("b@example.com", "f\ufffdr"), ("c@example.com", "y")]
+
+
+def test_suppressions_survive_a_move(mailer: Mailer) -> None:
+    """What export writes an import into another database gives back: reason, source and date."""
+    mailer("suppressions", "add", "ann@example.com", "--reason", "asked, by letter")
+    with closing(open_store(load_settings(None, {}).store_url)) as store:
+        store.suppressions.add("bob@example.com", "bounced", "postmark:Bounce:7", 1_750_000_000.0)
+    Path("s.csv").write_text(mailer("suppressions", "export").out)
+    listed = mailer("suppressions", "list", "--json").json
+    mailer("suppressions", "remove", "ann@example.com", "bob@example.com")
+    assert mailer("suppressions", "import", "s.csv").out.startswith("2 added, 0 unchanged, 0 refused")
+    assert mailer("suppressions", "list", "--json").json == listed
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"id,address\n1,ann@example.com\n", "no column is named email"),
+        (b"Address,Reason\nann@example.com,x\n", "no column is named email"),
+        (b"", "the file is empty"),
+        (b"k\xe4the@example.com\n", "it isn't UTF-8"),
+        (b"email,created_at\nann@example.com,yesterday\n", "no date with a time zone"),
+        (b"email,created_at\nann@example.com,2030-01-31T06:00:00\n", "no date with a time zone"),
+        (b"reason,email\nx\n", "it has no address"),
+    ],
+)
+def test_suppressions_that_cant_be_read(mailer: Mailer, content: bytes, says: str) -> None:
+    """A file, or all rows of one, that can't be read is an error that says why, and suppresses nobody."""
+    Path("s.csv").write_bytes(content)
+    ran = mailer("suppressions", "import", "s.csv")
+    assert (ran.status, says in ran.err) == (1, True)
+    assert mailer("suppressions", "list", "--json").json == []
 
 
 # --- sending ----------------------------------------------------------------------------------------------------------
