@@ -261,8 +261,7 @@ RULES: tuple[Rule, ...] = (
     _rule(Blame.MAILBOX, "450 4.2.1 is receiving mail at a rate that prevents more", status=r"[45]\.2\.\d+"),
     _rule(Blame.RELAY, "451 4.3.0 Mail server temporarily rejected message", status=r"4\.3\.\d+"),
     _rule(Blame.RELAY, "552 5.5.3 for one message", status=r"[45]\.5\.3"),  # too many recipients
-    _rule(Blame.OTHER, "553 5.6.7 cannot take that name", status=r"[45]\.6\.[6-9]"),  # RFC 6531: no SMTPUTF8 there
-    _rule(Blame.US, "554 5.6.0 Content is not accepted", status=r"[45]\.6\.\d+"),
+    _rule(Blame.OTHER, "554 5.6.0 no", status=r"[45]\.6\.\d+"),  # the message's form or content; others may take it
     _rule(Blame.US, "550 5.7.1 Delivery not authorized", status=r"[45]\.7\.\d+"),
     # --- by words that are weak evidence, and by code, where there is no status ---------------------------------------
     _rule(

@@ -36,7 +36,7 @@ PEOPLE = 4
 RETRY_FOR, LEASE, GRACE = 500.0, 20.0, 6.0
 REPLIES = {S.SENT: Reply(250), S.DEFERRED: Reply(451), S.FAILED: Reply(550), S.IN_DOUBT: Reply(0)}
 WEEKS = itertools.count(1)
-TABLES = ("recipients", "sends", "workers", "subscribers", "suppressions")
+TABLES = ("recipients", "sends", "workers", "subscribers", "removed_subscribers", "suppressions")
 
 slots = st.integers(0, 1)
 limits = st.sampled_from([PEOPLE, 1, 2])

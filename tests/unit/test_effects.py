@@ -34,7 +34,7 @@ def event(kind: EventType, reason: Reason | None = None, permanent: bool | None 
         (event(B, Reason.SPAM, True), Effect.TELL),
         (event(B, Reason.BOUNCED, True, "5.1.1 blocked using zen.spamhaus.org"), Effect.TELL),
         (event(B, Reason.BOUNCED, True, "5.1.8 not from there"), Effect.TELL),
-        (event(B, Reason.BOUNCED, True, "5.6.0 content"), Effect.TELL),
+        (event(B, Reason.BOUNCED, True, "5.6.0 content"), Effect.COUNT),
         (event(B, Reason.BOUNCED, False, "5.2.2 full"), Effect.COUNT),
         (event(B, Reason.BOUNCED, None, "4.2.2 full"), Effect.COUNT),
         (event(B, Reason.TIMED_OUT, True, "5.4.7 too long"), Effect.COUNT),
