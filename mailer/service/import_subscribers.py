@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, Protocol
 
 from mailer.errors import AddressError, MailerError
 from mailer.model.address import parse_address
@@ -46,6 +46,13 @@ class RefusedRow:
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.email}: {self.reason}" if self.email else f"line {self.line}: {self.reason}"
+
+
+class Refusing(Protocol):
+    """A report of rows, some of which weren't taken. ``refused`` holds the first 10,000 of ``refused_count``."""
+
+    refused_count: int
+    refused: list[RefusedRow]
 
 
 @dataclass(slots=True)
@@ -87,14 +94,7 @@ def import_csv(
     """
     report = ImportReport()
 
-    def refuse(row: RefusedRow) -> None:
-        report.refused_count += 1
-        if len(report.refused) < KEEP:
-            report.refused.append(row)
-        if on_refused is not None:
-            on_refused(row)
-
-    rows = _incoming_rows(file, file_name, refuse)
+    rows = _incoming_rows(file, file_name, refusal(report, on_refused))
     while chunk := list(itertools.islice(rows, CHUNK)):
         for row, done in zip(chunk, subscribers.upsert(chunk, now()), strict=True):
             match done.change:
@@ -116,6 +116,19 @@ def import_csv(
         if on_progress is not None:
             on_progress(report.added + report.updated + report.unchanged + report.refused_count)
     return report
+
+
+def refusal(report: Refusing, on_refused: Callable[[RefusedRow], None] | None) -> Callable[[RefusedRow], None]:
+    """What is to be called with each row that isn't taken: it is counted, kept in the report, and told."""
+
+    def refuse(row: RefusedRow) -> None:
+        report.refused_count += 1
+        if len(report.refused) < KEEP:
+            report.refused.append(row)
+        if on_refused is not None:
+            on_refused(row)
+
+    return refuse
 
 
 def exported(subscribers: Subscribers) -> Iterator[Subscriber]:

@@ -16,7 +16,7 @@ from mailer.errors import AddressError
 from mailer.model.address import parse_address
 from mailer.model.people import Suppression
 from mailer.service.csv_rows import NOT_UTF8, Row, read_rows
-from mailer.service.import_subscribers import CHUNK, KEEP, NO_UTF8_ROW, RefusedRow, printable, read_header
+from mailer.service.import_subscribers import CHUNK, NO_UTF8_ROW, RefusedRow, printable, read_header, refusal
 from mailer.service.ports import Suppressions
 
 COLUMNS = ("email", "reason", "source", "created_at")
@@ -51,14 +51,7 @@ def import_suppressions(
     """
     report = SuppressionsReport()
 
-    def refuse(row: RefusedRow) -> None:
-        report.refused_count += 1
-        if len(report.refused) < KEEP:
-            report.refused.append(row)
-        if on_refused is not None:
-            on_refused(row)
-
-    rows = _suppressions(file, file_name, now, refuse)
+    rows = _suppressions(file, file_name, now, refusal(report, on_refused))
     while chunk := list(itertools.islice(rows, CHUNK)):
         added = suppressions.add_all(chunk, now())
         report.added += added
