@@ -25,7 +25,7 @@ class Removed:
         hashes = given("hashes", h="text")
         self._note = sql(
             """INSERT INTO removed_subscribers (address_hash, id, unsubscribed_at)
-            SELECT :hash, s.id, s.unsubscribed_at FROM subscribers s WHERE s.id = :id
+            VALUES (:hash, :id, :unsubscribed_at)
             ON CONFLICT (address_hash) DO UPDATE SET id = excluded.id, unsubscribed_at = excluded.unsubscribed_at"""
         )
         self._leave = sql(
@@ -50,12 +50,14 @@ class Removed:
             "DELETE FROM removed_subscribers WHERE address_hash IN (SELECT h FROM {hashes} AS g)", hashes=hashes
         )
 
-    def note(self, connection: Connection, subscriber: int, key: str) -> None:
-        """A person is about to be deleted."""
-        connection.execute(self._note, {"id": subscriber, "hash": _hash(key)})
+    def note(self, connection: Connection, key: str, subscriber: int, unsubscribed_at: float | None) -> None:
+        """A person has been deleted."""
+        values = {"hash": _hash(key), "id": subscriber, "unsubscribed_at": unsubscribed_at}
+        connection.execute(self._note, values)
 
     def leave(self, connection: Connection, subscriber: int, now: float) -> None:
-        """Whoever was removed asks to be left alone: they would come back as somebody who has unsubscribed."""
+        """Whoever was removed asks to be left alone: they would come back as somebody who has unsubscribed. The caller
+        holds ``Lock.PEOPLE``, as those do who bring people back."""
         connection.execute(self._leave, {"id": subscriber, "now": now})
 
     def find(self, connection: Connection, keys: Collection[str]) -> dict[str, tuple[int, float | None]]:

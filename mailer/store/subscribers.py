@@ -62,7 +62,8 @@ class SqlSubscribers:
             names=given("names", n="text"),
         )
         self._names = sql("SELECT name FROM attribute_names ORDER BY name")
-        self._delete = [sql("DELETE FROM subscribers WHERE id = :id"), sql(FORGET_SIGN_UPS)]
+        self._delete = sql("DELETE FROM subscribers WHERE id = :id RETURNING id, unsubscribed_at")
+        self._forget_sign_ups = sql(FORGET_SIGN_UPS)
         self._all_of_them = sql(HOLD, rows="subscriber = :id")
         # Addresses go; what happened stays. A test-send's rows are found by address, and by whom they show.
         self._forget = [
@@ -85,6 +86,7 @@ class SqlSubscribers:
             """UPDATE subscribers SET status = 'unsubscribed', unsubscribed_at = :now, updated_at = :now
             WHERE id = :id AND status <> 'unsubscribed'"""
         )
+        self._is_gone = sql("SELECT NOT EXISTS (SELECT 1 FROM subscribers WHERE id = :id)")
         waiting = """subscriber = :id AND state IN ({can_skip})
             AND send IN (SELECT key FROM sends WHERE state IN ({active_sends}))"""
         self._waiting = sql(HOLD, rows=waiting)
@@ -151,19 +153,25 @@ class SqlSubscribers:
         for _ in range(2):  # the second time finds rows that a send wrote meanwhile
             with self._database.write() as connection:
                 self._database.hold(connection, self._all_of_them, {"id": found.id})
-                self._removed.note(connection, found.id, key)
-                for statement in (*self._forget, *self._delete):
+                for statement in self._forget:
                     connection.execute(statement, values)
+                # As they were at the last moment: whoever unsubscribes beside this has done so before it, or after.
+                for row in connection.execute(self._delete, values).all():
+                    self._removed.note(connection, key, row.id, row.unsubscribed_at)
+                connection.execute(self._forget_sign_ups, values)
         return True
 
     def unsubscribe(self, subscriber: int, now: float, *, send: int | None = None) -> bool:
         values = {"id": subscriber, "now": now}
         with self._database.write() as connection:
             changed = connection.execute(self._unsubscribe, values).rowcount > 0
+            if not changed and connection.execute(self._is_gone, values).scalar():
+                self._database.lock(connection, Lock.PEOPLE)  # an import may be bringing them back
+                changed = connection.execute(self._unsubscribe, values).rowcount > 0
+                if not changed:
+                    self._removed.leave(connection, subscriber, now)
             if changed:
                 self._feedback.left(connection, subscriber, send, now)
-            else:
-                self._removed.leave(connection, subscriber, now)
         with self._database.write() as connection:
             self._database.hold(connection, self._waiting, {"id": subscriber})
             connection.execute(self._skip, values)

@@ -20,6 +20,7 @@ from mailer.bounces.event import Event, EventType
 from mailer.errors import SendError
 from mailer.model.ledger import RecipientState as S
 from mailer.model.ledger import SendState, WorkerId
+from mailer.model.people import SubscriberStatus
 from mailer.service.events import act_on_events
 from mailer.service.inbox import NewEvent
 from mailer.service.ports import Key
@@ -110,6 +111,26 @@ def test_leaving_is_exact(store: SqlStore, how: str) -> None:
         before, after = dots_until(store, claims, stop[how])
         assert last not in after, number
         assert states(store, send)[last[1] - 1] == ("dotted" if last in before else "skipped")
+
+
+@pytest.mark.parametrize("beside", ["remove", "import"])
+def test_leaving_beside_removal_lasts(store: SqlStore, beside: str) -> None:
+    """Who unsubscribes while being removed, or while an import brings them back, is unsubscribed after the import."""
+    for number in range(4 * ROUNDS):
+        name = f"p{number}"
+        (one,) = people(store, name)
+        if beside == "import":
+            store.subscribers.remove(f"{name}@example.com", NOW)
+        other = {
+            "remove": lambda n=name: store.subscribers.remove(f"{n}@example.com", NOW),
+            "import": lambda n=name: people(store, n) and None,
+        }[beside]
+        answers = at_once(lambda n=one: store.subscribers.unsubscribe(n, NOW), other)
+        assert not any(isinstance(answer, Exception) for answer in answers), answers
+        assert people(store, name) == [one]
+        found = store.subscribers.find(f"{name}@example.com")
+        assert found is not None
+        assert found.status is SubscriberStatus.UNSUBSCRIBED, number
 
 
 def test_pause_waits_for_a_dot(postgres_url: str) -> None:
