@@ -68,7 +68,11 @@ class SqlSuppressions:
         return self.add_all([Suppression(key, reason, source, now)], now) > 0
 
     def add_all(self, rows: Sequence[Suppression], now: float) -> int:
-        cleaned = {one.email: (one.email, clean(one.reason), clean(one.source), one.created_at) for one in rows}
+        outweighing = sorted(rows, key=lambda one: one.reason != "complained")
+        cleaned = {
+            one.email: (one.email, clean(one.reason), clean(one.source), one.created_at)
+            for one in reversed(outweighing)  # of those of one address a complaint stays, or else the first
+        }
         with self._database.write() as connection:
             added = connection.execute(self._add, {"rows": json.dumps(sorted(cleaned.values()))}).rowcount
         values = {"keys": json.dumps([[key] for key in sorted(cleaned)]), "now": now}

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from mailer.model.ledger import RecipientState as S
-from mailer.model.people import SubscriberStatus
+from mailer.model.people import SubscriberStatus, Suppression
 from mailer.service.ports import Incoming, Leader, Upserted
 from mailer.store import SqlStore
 from tests.contract.store_cases import NOW, claim, counts, dotted, ident, incoming, keys, people, settle, started
@@ -242,6 +242,15 @@ def test_what_outweighs_a_suppression(store: SqlStore) -> None:
     added = [store.suppressions.add("a@example.com", reason, "", NOW) for reason in reasons]
     assert added == [True, True, False, False, True, False]
     assert [one.reason for one in store.suppressions.each()] == ["complained"]
+
+
+def test_suppressions_of_one_address(store: SqlStore) -> None:
+    """Of an address that comes several times in one call the first reason stays, but for a complaint, wherever it
+    stands."""
+    rows = [("a", "first"), ("b", "first"), ("c", "complained"), ("a", "second"), ("b", "complained"), ("c", "second")]
+    assert store.suppressions.add_all([Suppression(key, reason, "test", NOW) for key, reason in rows], NOW) == 3
+    reasons = {one.email: one.reason for one in store.suppressions.each()}
+    assert reasons == {"a": "first", "b": "complained", "c": "complained"}
 
 
 def test_suppression_outlives_subscriber(store: SqlStore) -> None:
