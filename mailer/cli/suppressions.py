@@ -117,7 +117,7 @@ def _address(text: str) -> str:
     try:
         return parse_address(text).key
     except AddressError as error:
-        raise AddressError(error.what, where=shown(text) or repr(text)) from None
+        raise AddressError(error.what, where=shown(text) if text.strip() else repr(text)) from None
 
 
 def _as_json(one: Suppression) -> dict[str, str | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import IO
 
 from mailer.errors import AddressError
@@ -92,10 +92,11 @@ def _suppression(names: Sequence[str], row: Row, now: float) -> Suppression:
 
 
 def _moment(text: str) -> float:
+    """Whole seconds in Unix time, in a year that has a number."""
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise AddressError("its created_at is no date with a time zone, such as 2030-01-31T06:00:00Z")
-    return found.timestamp()
+        if found.tzinfo is None:
+            raise ValueError("no time zone")
+        return found.astimezone(UTC).replace(microsecond=0).timestamp()
+    except (ValueError, OverflowError):
+        raise AddressError("its created_at is no date with a time zone, such as 2030-01-31T06:00:00Z") from None

@@ -436,6 +436,7 @@ def test_suppressions_survive_a_move(mailer: Mailer) -> None:
         (b"k\xe4the@example.com\n", "it isn't UTF-8"),
         (b"email,created_at\nann@example.com,yesterday\n", "no date with a time zone"),
         (b"email,created_at\nann@example.com,2030-01-31T06:00:00\n", "no date with a time zone"),
+        (b"email,created_at\nann@example.com,0001-01-01T00:00:00+01:00\n", "no date with a time zone"),
         (b"reason,email\nx\n", "it has no address"),
     ],
 )
@@ -445,6 +446,13 @@ def test_suppressions_that_cant_be_read(mailer: Mailer, content: bytes, says: st
     ran = mailer("suppressions", "import", "s.csv")
     assert (ran.status, says in ran.err) == (1, True)
     assert mailer("suppressions", "list", "--json").json == []
+
+
+@pytest.mark.parametrize("given", ["", " "])
+def test_an_empty_address_is_shown(mailer: Mailer, given: str) -> None:
+    """An address of nothing or of blanks stands in quotes in the error, so that there is something to see."""
+    answer = mailer("suppressions", "add", given)
+    assert (answer.status, answer.err) == (1, f"mailer: {given!r}: An email address must have an @-sign\n")
 
 
 # --- sending ----------------------------------------------------------------------------------------------------------
