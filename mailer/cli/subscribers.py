@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from contextlib import nullcontext
+from functools import partial
 from typing import IO
 
 import click
@@ -13,6 +12,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from mailer.cli.common import config_option, json_option, load
 from mailer.cli.edges import confirm, opened
+from mailer.cli.exported_file import write_file
 from mailer.cli.output import err, iso, number, out, plain, plural, print_json, shown, stream_json
 from mailer.errors import AddressError, MailerError
 from mailer.model.address import parse_address
@@ -85,20 +85,7 @@ def export(file: str, as_json: bool) -> None:
         if as_json:
             stream_json(map(_as_json, exported(store.subscribers)))
             return
-        if file == "-":
-            export_csv(store.subscribers, sys.stdout)
-            return
-        try:
-            with open(file, "w", encoding="utf-8", newline="", opener=_private) as target:
-                count = export_csv(store.subscribers, target)
-        except OSError as error:
-            raise MailerError(f"can't be written: {error.strerror}", where=file) from None
-    err.print(f"{plural(count, 'subscriber')} written to {file}.", markup=False)
-
-
-def _private(path: str, flags: int) -> int:
-    """People's addresses are for the owner's eyes only."""
-    return os.open(path, flags, 0o600)
+        write_file(file, partial(export_csv, store.subscribers), "subscriber")
 
 
 @command.command()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-import sys
 import time
+from collections.abc import Iterable
+from functools import partial
 from typing import IO
 
 import click
 
 from mailer.cli.common import config_option, json_option, load
 from mailer.cli.edges import opened
+from mailer.cli.exported_file import write_file
 from mailer.cli.output import err, iso, number, out, plain, print_json, shown, stream_json, table
 from mailer.errors import AddressError
 from mailer.model.address import parse_address
@@ -98,18 +100,28 @@ def import_(ctx: click.Context, file: IO[bytes], as_json: bool) -> None:
 
 
 @command.command()
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
 @json_option
 @config_option
-def export(as_json: bool) -> None:
-    """Print them all as CSV, as 'import' reads them."""
+def export(file: str, as_json: bool) -> None:
+    """Write them all as CSV to FILE (default: stdout), as 'import' reads it."""
+    if as_json and file != "-":
+        raise click.UsageError("Either FILE or --json, which prints on stdout.")
     with opened(load(), must_exist=True) as store:
         if as_json:
             stream_json(map(_as_json, store.suppressions.each()))
             return
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for one in store.suppressions.each():
-            writer.writerow([one.email, one.reason, one.source, iso(one.created_at)])
+        write_file(file, partial(_write_csv, store.suppressions.each()), "suppression")
+
+
+def _write_csv(found: Iterable[Suppression], target: IO[str]) -> int:
+    writer = csv.writer(target)
+    writer.writerow(COLUMNS)
+    count = 0
+    for one in found:
+        count += 1
+        writer.writerow(_as_json(one).values())
+    return count
 
 
 def _address(text: str) -> str:

@@ -416,14 +416,20 @@ def test_broken_list_of_suppressions(mailer: Mailer) -> None:
 
 
 def test_suppressions_survive_a_move(mailer: Mailer) -> None:
-    """What export writes an import into another database gives back: reason, source and date."""
+    """What export writes an import into another database gives back: reason, source and date. Only its owner can read
+    the file."""
     mailer("suppressions", "add", "ann@example.com", "--reason", "asked, by letter")
     with closing(open_store(load_settings(None, {}).store_url)) as store:
         store.suppressions.add("bob@example.com", "bounced", "postmark:Bounce:7", 1_750_000_000.0)
-    Path("s.csv").write_text(mailer("suppressions", "export").out)
+        store.suppressions.add("eve@example.com", "line\rby\nline", "test", 1_750_000_000.0)
+    answer = mailer("suppressions", "export", "s.csv")
+    assert (answer.out, answer.err) == ("", "3 suppressions written to s.csv.\n")
+    assert Path("s.csv").stat().st_mode & 0o077 == 0
+    assert Path("s.csv").read_bytes().decode() == mailer("suppressions", "export").out
+    assert mailer("suppressions", "export", "s.csv", "--json").status == 2
     listed = mailer("suppressions", "list", "--json").json
-    mailer("suppressions", "remove", "ann@example.com", "bob@example.com")
-    assert mailer("suppressions", "import", "s.csv").out.startswith("2 added, 0 unchanged, 0 refused")
+    mailer("suppressions", "remove", "ann@example.com", "bob@example.com", "eve@example.com")
+    assert mailer("suppressions", "import", "s.csv").out.startswith("3 added, 0 unchanged, 0 refused")
     assert mailer("suppressions", "list", "--json").json == listed
 
 
