@@ -70,6 +70,8 @@ def _suppressions(
         names = read_header(first, file_name)
     for row in rows:
         try:
+            if names == ["email"] and any("@" in cell for cell in row.cells[1:]):
+                raise AddressError("there is more than one address in it: a line has one")
             yield _suppression(names, row, now())
         except AddressError as error:
             refuse(RefusedRow(row.line, printable(row.cells, names.index("email")), error.what))

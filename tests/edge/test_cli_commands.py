@@ -406,6 +406,15 @@ def test_plain_list_of_suppressions(mailer: Mailer) -> None:
     }
 
 
+def test_list_of_suppressions_with_two_in_a_line(mailer: Mailer) -> None:
+    """Where no header says what else a line holds, a second address isn't passed over in silence."""
+    Path("s.txt").write_text("ann@example.com;bob@example.com\neve@example.com;asked\n")
+    report = mailer("suppressions", "import", "s.txt", "--json").json
+    reason = "there is more than one address in it: a line has one"
+    assert report["refused"] == [{"line": 1, "email": "ann@example.com", "reason": reason}]
+    assert report["added"] == 1
+
+
 def test_broken_list_of_suppressions(mailer: Mailer) -> None:
     """A quote that isn't closed hides no address after it, and bytes that aren't UTF-8 in a reason don't matter."""
     Path("s.csv").write_bytes(b'email;reason\na@example.com;"x\nb@example.com;f\xfcr\nc@example.com;y\n')
