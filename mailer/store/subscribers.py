@@ -86,7 +86,9 @@ class SqlSubscribers:
             """UPDATE subscribers SET status = 'unsubscribed', unsubscribed_at = :now, updated_at = :now
             WHERE id = :id AND status <> 'unsubscribed'"""
         )
-        self._is_gone = sql("SELECT NOT EXISTS (SELECT 1 FROM subscribers WHERE id = :id)")
+        self._has_not_left = sql(
+            "SELECT NOT EXISTS (SELECT 1 FROM subscribers WHERE id = :id AND status = 'unsubscribed')"
+        )
         waiting = """subscriber = :id AND state IN ({can_skip})
             AND send IN (SELECT key FROM sends WHERE state IN ({active_sends}))"""
         self._waiting = sql(HOLD, rows=waiting)
@@ -165,7 +167,7 @@ class SqlSubscribers:
         values = {"id": subscriber, "now": now}
         with self._database.write() as connection:
             changed = connection.execute(self._unsubscribe, values).rowcount > 0
-            if not changed and connection.execute(self._is_gone, values).scalar():
+            if not changed and connection.execute(self._has_not_left, values).scalar():
                 self._database.lock(connection, Lock.PEOPLE)  # an import may be bringing them back
                 changed = connection.execute(self._unsubscribe, values).rowcount > 0
                 if not changed:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from mailer.bounces.event import Event, EventType
 from mailer.errors import SendError
@@ -131,6 +131,30 @@ def test_leaving_beside_removal_lasts(store: SqlStore, beside: str) -> None:
         found = store.subscribers.find(f"{name}@example.com")
         assert found is not None
         assert found.status is SubscriberStatus.UNSUBSCRIBED, number
+
+
+def test_leaving_beside_a_return_lasts(postgres_url: str) -> None:
+    """An import that brings somebody back right after their unsubscribe found nobody loses it no more (PostgreSQL)."""
+    store, other = open_store(postgres_url), open_store(postgres_url)
+    try:
+        (one,) = people(store, "a")
+        store.subscribers.remove("a@example.com", NOW)
+        back: list[int] = []
+
+        @event.listens_for(store.database.engine, "after_execute")
+        def bring_back(_: Any, clause: Any, *__: Any) -> None:
+            if not back and "status = 'unsubscribed'" in str(clause):
+                back.append(0)
+                back[0] = people(other, "a")[0]
+
+        assert store.subscribers.unsubscribe(one, NOW) is True
+        assert back == [one]
+        found = other.subscribers.find("a@example.com")
+        assert found is not None
+        assert found.status is SubscriberStatus.UNSUBSCRIBED
+    finally:
+        store.close()
+        other.close()
 
 
 def test_pause_waits_for_a_dot(postgres_url: str) -> None:
