@@ -122,12 +122,12 @@ def _read(
     loaded: Loaded,
     store: Store,
     as_json: bool,
-    complaints: set[tuple[str, str]],
+    unreadable: set[tuple[str, str]],
     names: tuple[str, ...],
     maildir: Path | None,
 ) -> bool:
     """One round; gives whether something couldn't be read. Without names and Maildir it is the mailbox."""
-    reader = _Reader(loaded, store, as_json, complaints)
+    reader = _Reader(loaded, store, as_json, unreadable)
     try:
         if maildir is not None:
             _read_maildir(reader, maildir)
@@ -144,13 +144,13 @@ def _read(
 
 @dataclass(slots=True)
 class _Reader:
-    """One round: what was read so far. ``complaints``: what couldn't be read, and why, in this round and those before;
+    """One round: what was read so far. ``unreadable``: what couldn't be read, and why, in this round and those before;
     ``failed``: something couldn't be read in this one."""
 
     loaded: Loaded
     store: Store
     as_json: bool
-    complaints: set[tuple[str, str]]
+    unreadable: set[tuple[str, str]]
     failed: bool = False
     kinds: Counter[str] = field(default_factory=Counter)
     unverified: int = 0
@@ -164,12 +164,12 @@ class _Reader:
             self.unverified += sum(not one.verified for one in taken.events)
             self._say(name, taken)
 
-    def complain(self, name: str, error: MailerError) -> None:
+    def say_unreadable(self, name: str, error: MailerError) -> None:
         """Something can't be read; the others can. Said once, not again in every round."""
         self.failed = True
-        if (name, str(error)) in self.complaints:
+        if (name, str(error)) in self.unreadable:
             return
-        self.complaints.add((name, str(error)))
+        self.unreadable.add((name, str(error)))
         if self.as_json:
             line = {"file": name, "kind": "other", "events": [], "stored": 0, "error": str(error)}
             print_json_line(line)
@@ -214,7 +214,7 @@ def _read_files(reader: _Reader, names: tuple[str, ...]) -> None:
         try:
             content = _content(name)
         except MailboxError as error:
-            reader.complain(name, error)
+            reader.say_unreadable(name, error)
             continue
         reader.take(name, content)
 
@@ -228,7 +228,7 @@ def _read_maildir(reader: _Reader, maildir: Path) -> None:
             reader.take(str(path), raw)
             mark_read(path)
         except MailboxError as error:
-            reader.complain(str(path), error)
+            reader.say_unreadable(str(path), error)
 
 
 def _read_imap(reader: _Reader, settings: Imap) -> None:
@@ -249,7 +249,7 @@ def _read_session(reader: _Reader, settings: Imap, skipped: set[int]) -> int | N
             except MailboxError as error:
                 if len(skipped) == MOST_SKIPPED:
                     raise
-                reader.complain(folder.called(uid), error)
+                reader.say_unreadable(folder.called(uid), error)
                 return uid
             if raw is not None:
                 reader.take(folder.called(uid), raw)

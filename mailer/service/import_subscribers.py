@@ -9,50 +9,28 @@ from __future__ import annotations
 
 import csv
 import itertools
-import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Protocol
+from typing import IO
 
-from mailer.errors import AddressError, MailerError
+from mailer.errors import AddressError
 from mailer.model.address import parse_address
-from mailer.model.people import COLUMNS, COMPUTED, Subscriber, SubscriberStatus, Suppression
-from mailer.service.csv_rows import NOT_UTF8, Row, read_rows
+from mailer.model.people import COLUMNS, Subscriber, SubscriberStatus, Suppression
+from mailer.service.csv_import import (
+    CHUNK,
+    CONTROL,
+    KEEP,
+    NO_UTF8_ROW,
+    RefusedRow,
+    printable,
+    read_header,
+    refusal,
+)
+from mailer.service.csv_rows import NOT_UTF8, read_rows
 from mailer.service.ports import Incoming, Subscribers
-
-CHUNK = 1000
-"""Rows a transaction."""
-
-KEEP = 10_000
-"""So many refused rows are kept in the report; all are counted and told to ``on_refused``."""
 
 LONGEST = 1000
 """Characters in a value."""
-
-NO_UTF8_ROW = "it isn't UTF-8 (save the file as CSV in UTF-8, and import it again)"
-
-_SYNONYMS = {"e_mail": "email"}
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedRow:
-    """A row that wasn't taken. ``line``: where it begins in the file, from 1; ``email``: its cell, made printable."""
-
-    line: int
-    email: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.email}: {self.reason}" if self.email else f"line {self.line}: {self.reason}"
-
-
-class Refusing(Protocol):
-    """A report of rows, some of which weren't taken. ``refused`` holds the first 10,000 of ``refused_count``."""
-
-    refused_count: int
-    refused: list[RefusedRow]
 
 
 @dataclass(slots=True)
@@ -118,19 +96,6 @@ def import_csv(
     return report
 
 
-def refusal(report: Refusing, on_refused: Callable[[RefusedRow], None] | None) -> Callable[[RefusedRow], None]:
-    """What is to be called with each row that isn't taken: it is counted, kept in the report, and told."""
-
-    def refuse(row: RefusedRow) -> None:
-        report.refused_count += 1
-        if len(report.refused) < KEEP:
-            report.refused.append(row)
-        if on_refused is not None:
-            on_refused(row)
-
-    return refuse
-
-
 def exported(subscribers: Subscribers) -> Iterator[Subscriber]:
     """All but those who have unsubscribed: another store would take them for new, and subscribe them."""
     return (one for one in subscribers.each() if one.status is not SubscriberStatus.UNSUBSCRIBED)
@@ -166,56 +131,6 @@ def _incoming_rows(file: IO[bytes], name: str, refuse: Callable[[RefusedRow], No
             refuse(RefusedRow(row.line, printable(row.cells, email), error.what))
 
 
-def read_header(header: Row | None, file_name: str) -> list[str]:
-    """A name for each column; empty where the header has none, but not at its end (a habit of Excel's).
-
-    Raises ``MailerError``: there is none, it can't be read, or no column is ``email``.
-    """
-    if header is None:
-        raise MailerError("the file is empty", where=file_name, todo="Its first line names the columns; one is email.")
-    where, titles = f"{file_name}:{header.line}", header.cells
-    if any(NOT_UTF8.search(title) for title in titles):
-        raise MailerError("the header isn't UTF-8", where=where, todo="Save the file as CSV in UTF-8.")
-    if header.problem:
-        raise MailerError(f"the header isn't CSV: {header.problem}", where=where, todo="Mend its first line.")
-    while titles and not titles[-1].strip():
-        titles = titles[:-1]
-    names = [_name(title) for title in titles]
-    for number, (title, name) in enumerate(zip(titles, names, strict=True), start=1):
-        if not title.strip():
-            continue
-        if not name:
-            raise MailerError(
-                f"column {number} ({title!r}) has no usable name", where=where, todo="Name it in letters."
-            )
-        if name in COMPUTED:
-            raise MailerError(f"column {title!r} is a name of ours: {name}", where=where, todo="Rename the column.")
-        if name in names[: number - 1]:
-            other = titles[names.index(name)]
-            raise MailerError(
-                f"columns {other!r} and {title!r} are both {name!r}", where=where, todo="Rename or remove one."
-            )
-    if "email" not in names:
-        raise MailerError(
-            f"no column is named email, only {', '.join(names)}",
-            where=where,
-            todo="The first line names the columns; call that of the addresses email.",
-        )
-    return names
-
-
-def _name(title: str) -> str:
-    """A title as an expression names it: ``First Name`` → ``first_name``; empty where nothing is left of it."""
-    text = unicodedata.normalize("NFC", title).strip().casefold()  # ß → ss
-    for umlaut, letters in (("ä", "ae"), ("ö", "oe"), ("ü", "ue")):
-        text = text.replace(umlaut, letters)
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    name = re.sub(r"[^a-z0-9_]+", "_", plain).strip("_")
-    if name[:1].isdigit():
-        name = f"_{name}"
-    return _SYNONYMS.get(name, name)
-
-
 def _incoming(names: Sequence[str], cells: Sequence[str], email: int) -> Incoming:
     """A row. Raises ``AddressError`` with the reason where it can't be taken."""
     if len(cells) < len(names) or any(cell.strip() for cell in cells[len(names) :]):
@@ -227,7 +142,7 @@ def _incoming(names: Sequence[str], cells: Sequence[str], email: int) -> Incomin
     address = parse_address(cells[email])
     values: dict[str, str] = {}
     for index, (name, cell) in enumerate(zip(names, cells, strict=False)):
-        if index == email or not (value := _CONTROL.sub(" ", cell).strip()):
+        if index == email or not (value := CONTROL.sub(" ", cell).strip()):
             continue
         if not name:
             raise AddressError(f"column {index + 1} isn't empty, and has no name in the header")
@@ -243,9 +158,3 @@ def _incoming(names: Sequence[str], cells: Sequence[str], email: int) -> Incomin
         timezone=values.pop("timezone", None),
         attributes=values,
     )
-
-
-def printable(cells: Sequence[str], email: int) -> str:
-    """The address cell of a refused row, fit for a terminal."""
-    cell = cells[email] if email < len(cells) else ""
-    return NOT_UTF8.sub("\ufffd", _CONTROL.sub(" ", cell))[:200].strip()

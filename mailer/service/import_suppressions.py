@@ -15,8 +15,8 @@ from typing import IO
 from mailer.errors import AddressError
 from mailer.model.address import parse_address
 from mailer.model.people import Suppression
+from mailer.service.csv_import import CHUNK, NO_UTF8_ROW, RefusedRow, printable, read_header, refusal
 from mailer.service.csv_rows import NOT_UTF8, Row, read_rows
-from mailer.service.import_subscribers import CHUNK, NO_UTF8_ROW, RefusedRow, printable, read_header, refusal
 from mailer.service.ports import Suppressions
 
 COLUMNS = ("email", "reason", "source", "created_at")
@@ -50,7 +50,6 @@ def import_suppressions(
     the file can be imported again.
     """
     report = SuppressionsReport()
-
     rows = _suppressions(file, file_name, now, refusal(report, on_refused))
     while chunk := list(itertools.islice(rows, CHUNK)):
         added = suppressions.add_all(chunk, now())

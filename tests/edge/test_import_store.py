@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mailer.service.import_subscribers import RefusedRow, export_csv, import_csv
+from mailer.service.csv_import import RefusedRow
+from mailer.service.import_subscribers import export_csv, import_csv
 from mailer.store import SqlStore, open_store
 
 pytest_plugins = ("tests.servers.postgres",)

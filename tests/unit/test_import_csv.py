@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from mailer.errors import MailerError
 from mailer.model.people import Subscriber, SubscriberStatus, Suppression
-from mailer.service import import_subscribers
-from mailer.service.import_subscribers import RefusedRow, export_csv, import_csv
+from mailer.service import csv_import, import_subscribers
+from mailer.service.csv_import import RefusedRow
+from mailer.service.import_subscribers import export_csv, import_csv
 from mailer.service.ports import Change, Incoming, Leader, Upserted
 
 
@@ -232,7 +233,7 @@ def test_chunks_and_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_many_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """All refused rows are counted and told; only the first are kept."""
-    monkeypatch.setattr(import_subscribers, "KEEP", 2)
+    monkeypatch.setattr(csv_import, "KEEP", 2)
     told: list[RefusedRow] = []
     data = b"email\n" + b"bad\n" * 5
     report = import_csv(io.BytesIO(data), "x", People(), lambda: 1.0, on_refused=told.append)
