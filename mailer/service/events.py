@@ -101,7 +101,7 @@ def decide(kept: KeptEvent, secret: bytes) -> Decision:
     if not kept.verified:
         return Decision(kept, Effect.NOTHING, None, None, "", at, frozenset())
     effect = effect_of(event, classified=kept.provider not in _UNCLASSIFIED)
-    if kept.provider == RELAY and event.reason is None:  # it is told by what was said; that decides, the word is shown
+    if kept.provider == RELAY and event.reason is None:  # for the totals; what follows is decided by what was said
         said = Outcome(event.recipient, status=event.status, diagnostic=event.diagnostic)
         kept = replace(kept, event=replace(event, reason=why(said)))
     return Decision(

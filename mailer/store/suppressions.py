@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from mailer.model.people import Suppression
+from mailer.model.people import COMPLAINED, Suppression
 from mailer.service.sign_up import LIFTED
 from mailer.store.database import HOLD, Database, clean
 from mailer.store.dialect import quoted
@@ -68,11 +68,11 @@ class SqlSuppressions:
         return self.add_all([Suppression(key, reason, source, now)], now) > 0
 
     def add_all(self, rows: Sequence[Suppression], now: float) -> int:
-        outweighing = sorted(rows, key=lambda one: one.reason != "complained")
-        cleaned = {
-            one.email: (one.email, clean(one.reason), clean(one.source), one.created_at)
-            for one in reversed(outweighing)  # of those of one address a complaint stays, or else the first
-        }
+        cleaned: dict[str, tuple[str, str, str, float]] = {}
+        for one in sorted(
+            rows, key=_weight, reverse=True
+        ):  # of an address the weightiest stays, and of these the first
+            cleaned.setdefault(one.email, (one.email, clean(one.reason), clean(one.source), one.created_at))
         with self._database.write() as connection:
             added = connection.execute(self._add, {"rows": json.dumps(sorted(cleaned.values()))}).rowcount
         values = {"keys": json.dumps([[key] for key in sorted(cleaned)]), "now": now}
@@ -104,6 +104,11 @@ class SqlSuppressions:
             if len(page) < _PAGE:
                 return
             after = page[-1].email
+
+
+def _weight(one: Suppression) -> int:
+    """The order in which ``SUPPRESS`` lets a reason outweigh another."""
+    return 2 if one.reason == COMPLAINED else int(one.reason not in LIFTED)
 
 
 def _suppression(row: Row[Any]) -> Suppression:

@@ -245,12 +245,12 @@ def test_what_outweighs_a_suppression(store: SqlStore) -> None:
 
 
 def test_suppressions_of_one_address(store: SqlStore) -> None:
-    """Of an address that comes several times in one call the first reason stays, but for a complaint, wherever it
-    stands."""
-    rows = [("a", "first"), ("b", "first"), ("c", "complained"), ("a", "second"), ("b", "complained"), ("c", "second")]
-    assert store.suppressions.add_all([Suppression(key, reason, "test", NOW) for key, reason in rows], NOW) == 3
+    """Of an address that comes several times in one call the reason stays that would if they came one by one."""
+    rows = [("a", "first"), ("b", "first"), ("c", "complained"), ("d", "bounced")]
+    rows += [("a", "second"), ("b", "complained"), ("c", "second"), ("d", "by hand"), ("a", "bounced")]
+    assert store.suppressions.add_all([Suppression(key, reason, "test", NOW) for key, reason in rows], NOW) == 4
     reasons = {one.email: one.reason for one in store.suppressions.each()}
-    assert reasons == {"a": "first", "b": "complained", "c": "complained"}
+    assert reasons == {"a": "first", "b": "complained", "c": "complained", "d": "by hand"}
 
 
 def test_suppression_outlives_subscriber(store: SqlStore) -> None:
