@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from mailer.model.ledger import RecipientState, SendId
 from mailer.model.people import BOUNCED, COMPLAINED, SOFT_BOUNCES
 from mailer.service.effects import BLOCKED, Effect
-from mailer.service.inbox import Acted, Decision
+from mailer.service.inbox import MAIL, Acted, Decision
 from mailer.service.sign_up import LIFTED
 from mailer.store.database import Database, Hot, Lock, clean
 from mailer.store.dialect import quoted
@@ -184,11 +184,18 @@ class Acting:
                     proven=True,
                     unjudged=bool(unjudged),
                 )
-        addresses = [(n, one.address, one.at) for n, one in enumerate(decisions) if n not in found and one.address]
+        addresses = [
+            (n, one.address, one.at)
+            for n, one in enumerate(decisions)
+            if one.address and (n not in found or _is_of_removed(one, found[n]))
+        ]
         if addresses:
             for n, subscriber, send, send_id, position in self._by_address.run(
                 connection, {"addresses": json.dumps(addresses)}
             ):
+                if n in found:
+                    found[n] = found[n]._replace(subscriber=subscriber)
+                    continue
                 found[n] = _About(send, SendId(send_id), position, subscriber=subscriber, address=decisions[n].address)
         return [
             (one, about)
@@ -217,6 +224,12 @@ class Acting:
         if not ordered:
             return 0
         return int(statement.run(connection, {name: json.dumps(ordered), **values}).rowcount)
+
+
+def _is_of_removed(one: Decision, about: _About) -> bool:
+    """Whether the person of a message was removed, and a provider says whose address it went to: they may be back. A
+    mail proves the message, and no address that it names."""
+    return not about.subscriber and not about.test and one.kept.provider != MAIL
 
 
 def _work(found: Collection[tuple[Decision, _About]], now: float) -> _Work:

@@ -300,6 +300,22 @@ def test_unsubscribed(store: SqlStore) -> None:
     assert back(store, send) == (0, 0, 2, 0)
 
 
+def test_unsubscribe_after_a_return(store: SqlStore) -> None:
+    """A provider's word that somebody unsubscribed by an old message holds for who was removed and imported again, and
+    is counted for that message; an address that a mail names proves nothing."""
+    send = sent(store, "a", "b")
+    for name in ("a", "b"):
+        store.subscribers.remove(f"{name}@example.com", NOW)
+    people(store, "a", "b")
+    come(store, event(EventType.UNSUBSCRIBED, message_id=message_id(send)))
+    forged = event(EventType.UNSUBSCRIBED, "b@example.com")
+    store.events.add(MAIL, [NewEvent(forged, send, 2)], LATER)
+    act(store)
+    found = [store.subscribers.find(f"{name}@example.com") for name in "ab"]
+    assert [one and one.status for one in found] == [SubscriberStatus.UNSUBSCRIBED, SubscriberStatus.SUBSCRIBED]
+    assert back(store, send) == (0, 0, 2, 0)
+
+
 def test_unsubscribe_during(store: SqlStore) -> None:
     """Whoever is suppressed or unsubscribed by an event gets no message of a send that is under way."""
     send = started(store, "a", "b", "c").id
